@@ -1,0 +1,163 @@
+/**
+ * The contract with the addon: every name it exports, written by hand, without `any`.
+ *
+ * Rules: handles cross, never addresses. TypeScript validates and decides; C++ receives complete, plain values and
+ * asserts only what would corrupt memory. Byte counts and offsets are numbers, exact to 2^53; seeds are bigint.
+ * Every failure arrives as a `TierraError`. Bump `contract` here and in `native/src/addon.cc` with every change.
+ */
+import type { Brand } from '../core/brands.ts';
+import type { ErrorFields, TierraError } from '../core/errors.ts';
+
+export const contract = 1;
+
+/**
+ * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
+ * release is recognised. Releasing frees the tensor unless libtorch's graph still needs it.
+ */
+export type TensorHandle = Brand<'TensorHandle'>;
+/** A libtorch operator, looked up once. */
+export type OperatorId = Brand<'OperatorId'>;
+
+/** What an operator takes at one position; its schema decides how a number is read. `undefined` = the schema's default. */
+export type Boxed =
+  | number // int, float, Scalar, ScalarType code, or a TensorHandle where the schema says Tensor
+  | bigint // int beyond 2^53
+  | boolean
+  | string // str, Device ("cpu", "cuda:0")
+  | null // None for optionals
+  | undefined
+  | readonly (number | boolean | null)[]; // int[], float[], bool[], Tensor[], Tensor?[]
+
+/** One result as it is; several as an array. Tensors arrive as handles owned by the caller. */
+export type Unboxed = number | boolean | string | null | readonly Unboxed[];
+
+/** `c10::ScalarType` codes as libtorch numbers them. */
+export type DtypeCode = number;
+/** `"cpu"` or `"cuda:0"`. */
+export type DeviceName = string;
+
+export interface TensorInfo {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly dtype: DtypeCode;
+  readonly device: DeviceName;
+  readonly requiresGrad: boolean;
+  readonly isLeaf: boolean;
+  /** Bytes of the underlying storage now (0 while its bytes are elsewhere). */
+  readonly storageBytes: number;
+}
+
+export interface MemoryStats {
+  /** Bytes libtorch's allocator has handed out and not got back. */
+  readonly allocatedBytes: number;
+  /** The highest `allocatedBytes` since the last reset. */
+  readonly peakBytes: number;
+  /** Bytes taken from the system or the driver. */
+  readonly reservedBytes: number;
+  /** Allocations made from the system or the driver since start: flat in a steady state. */
+  readonly systemAllocations: number;
+}
+
+export interface DeviceInfo {
+  readonly name: string;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly computeCapability: readonly [number, number];
+  readonly multiprocessors: number;
+}
+
+export interface BuildInfo {
+  readonly torchVersion: string;
+  readonly compiler: string;
+  readonly cuda: boolean;
+  readonly uring: boolean;
+}
+
+/** Tensors, operators, autograd, random state: `native/src/core`. */
+export interface CoreBinding {
+  readonly contract: number;
+  readonly buildInfo: BuildInfo;
+  /** Registers the constructor that native failures are thrown through; called once by the loader. */
+  setErrorFactory(make: (code: string, message: string, fields: ErrorFields) => TierraError): void;
+
+  /** Finds `name.overload`, e.g. `("aten::add", "Tensor")`. Throws `E_OPERATOR` when libtorch has no such operator. */
+  findOperator(name: string, overload: string): OperatorId;
+  /** The operator's schema as libtorch prints it. */
+  operatorSchema(operator: OperatorId): string;
+  /** Every schema of the running libtorch, for the test that checks our typed operators. */
+  listOperators(): string[];
+  /** Calls an operator with positional arguments; missing or `undefined` ones take the schema's defaults. */
+  call(operator: OperatorId, ...args: readonly Boxed[]): Unboxed;
+
+  /** A second handle on the same tensor (same storage, same graph). */
+  retain(tensor: TensorHandle): TensorHandle;
+  release(tensor: TensorHandle): void;
+  /** Releases the first `count` handles of `tensors`; unknown or already released ones throw after the rest are released. */
+  releaseMany(tensors: Float64Array, count: number): void;
+  /** Handles not yet released. */
+  liveTensors(): number;
+  info(tensor: TensorHandle): TensorInfo;
+  /** True when both handles name the same libtorch tensor object. */
+  sameTensor(a: TensorHandle, b: TensorHandle): boolean;
+
+  /** Copies `bytes` (host order, contiguous) into a new CPU tensor. */
+  fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: DtypeCode): TensorHandle;
+  /** Wraps `bytes` without copying; the array buffer is kept alive until the tensor is gone and must not be resized. */
+  wrapBytes(bytes: Uint8Array, shape: readonly number[], dtype: DtypeCode): TensorHandle;
+  /** Copies a tensor's elements, contiguous, from any device into `into`, which has exactly the right size. */
+  readBytes(tensor: TensorHandle, into: Uint8Array): void;
+  /** The one element of a one-element tensor, as a double. Waits for the device. */
+  item(tensor: TensorHandle): number;
+
+  setRequiresGrad(tensor: TensorHandle, on: boolean): void;
+  detach(tensor: TensorHandle): TensorHandle;
+  /**
+   * Makes `tensor` a leaf in place: the handle now names a detached tensor of the same storage that requires grad, and
+   * the returned handle names what it was, graph included. The tape cuts graphs at units with it.
+   */
+  cutGraph(tensor: TensorHandle): TensorHandle;
+  /** Positions in `candidates` (leaves) that the graph behind `roots` reaches. */
+  reachableLeaves(roots: readonly TensorHandle[], candidates: readonly TensorHandle[]): number[];
+  /**
+   * `torch.autograd.grad`. `gradOutputs[i] === null` stands for ones (scalar outputs only). Returns null for an input
+   * that no output depends on. With `retainGraph` false the graph's saved tensors are freed.
+   */
+  grad(
+    outputs: readonly TensorHandle[],
+    inputs: readonly TensorHandle[],
+    gradOutputs: readonly (TensorHandle | null)[],
+    retainGraph: boolean,
+  ): (TensorHandle | null)[];
+  /** Turns graph recording on or off for this thread; returns what it was. */
+  setGradMode(on: boolean): boolean;
+  /** Enters libtorch's inference mode; every push needs its pop. */
+  pushInferenceMode(): void;
+  popInferenceMode(): void;
+
+  /** Seeds the device's default generator. */
+  seed(device: DeviceName, seed: bigint): void;
+  getRandomState(device: DeviceName): Uint8Array;
+  setRandomState(device: DeviceName, state: Uint8Array): void;
+
+  memoryStats(device: DeviceName): MemoryStats;
+  resetPeakMemory(device: DeviceName): void;
+  /**
+   * Caps what libtorch may allocate on `device` (`null` lifts the cap). On the CPU our own allocator counts every byte;
+   * going over throws `E_OUT_OF_MEMORY` with the need and the cap in its details.
+   */
+  setMemoryCap(device: DeviceName, bytes: number | null): void;
+  /** Gives cached device memory back. */
+  emptyCache(): void;
+
+  getThreads(): number;
+  setThreads(count: number): void;
+  setDeterministic(on: boolean): void;
+  /** CUDA devices this build can use; 0 without CUDA. */
+  deviceCount(): number;
+  deviceInfo(index: number): DeviceInfo;
+  /** Waits until the device has done all it was given. No-op on the CPU. */
+  synchronize(device: DeviceName): void;
+}
+
+/** The whole addon. Further parts extend this as they are built. */
+export interface Binding extends CoreBinding {}
