@@ -1,0 +1,5 @@
+export { configMarkdown } from './docs.ts';
+export { loadConfig, loadConfigWithOrigins } from './load.ts';
+export type { Origin } from './origins.ts';
+export { type Config, type ResolvedConfig, resolveConfig } from './resolve.ts';
+export { type ConfigInput, configSchema, type DeviceName } from './schema/index.ts';

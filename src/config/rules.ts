@@ -1,0 +1,128 @@
+import { z } from 'zod';
+import { isOverride } from './overrides.ts';
+import type { Problem } from './problems.ts';
+import { modelSchema } from './schema/model.ts';
+import { parallelSchema } from './schema/parallel.ts';
+import { branches, markOf, peel } from './schemaWalk.ts';
+import {
+  formatPath,
+  formatPlace,
+  isPlainObject,
+  type Path,
+  pathKey,
+  placeOf,
+  type SourceTree,
+  valueAt,
+} from './tree.ts';
+
+/** Fields of which at most one may be given. */
+const alternatives: readonly (readonly [Path, Path])[] = [
+  [
+    ['train', 'steps'],
+    ['train', 'epochs'],
+  ],
+  [
+    ['schedule', 'warmupSteps'],
+    ['schedule', 'warmupFraction'],
+  ],
+  [
+    ['memory', 'nvme', 'path'],
+    ['memory', 'nvme', 'paths'],
+  ],
+];
+
+/**
+ * What must hold between fields. Works on values before validation, so that its findings are reported together with
+ * the validator's.
+ */
+export function checkRules(tree: SourceTree): Problem[] {
+  return [
+    ...alternatives.flatMap(([a, b]) => checkAlternatives(tree, a, b)),
+    ...checkModel(tree),
+    ...checkMemory(tree),
+    ...checkSchedule(tree),
+    ...checkParallel(tree),
+  ];
+}
+
+const given = (tree: SourceTree, path: Path): boolean => (valueAt(tree.root, path) ?? null) !== null;
+
+const problemAt = (tree: SourceTree, path: Path, message: string): Problem => ({
+  place: placeOf(tree, path, 'key'),
+  message,
+});
+
+/** Of two given at once, an override wins over the file; otherwise it is a mistake. */
+function checkAlternatives(tree: SourceTree, a: Path, b: Path): Problem[] {
+  if (!given(tree, a) || !given(tree, b)) return [];
+  const fromOverride = [a, b].filter((path) => isOverride(placeOf(tree, path, 'value')));
+  if (fromOverride.length === 1) {
+    const loser = fromOverride[0] === a ? b : a;
+    drop(tree, loser);
+    return [];
+  }
+  const other = placeOf(tree, a, 'key');
+  const where = other === undefined ? '' : ` (${formatPlace(other)})`;
+  return [problemAt(tree, b, `${formatPath(b)} and ${formatPath(a)}${where} are both given; give one of them`)];
+}
+
+function drop(tree: SourceTree, path: Path): void {
+  const holder = valueAt(tree.root, path.slice(0, -1));
+  if (isPlainObject(holder)) delete holder[String(path.at(-1))];
+  tree.keyPlaces.delete(pathKey(path));
+  tree.valuePlaces.delete(pathKey(path));
+}
+
+function checkModel(tree: SourceTree): Problem[] {
+  const model = tree.root.model;
+  const { schema } = peel(modelSchema);
+  if (!isPlainObject(model) || !(schema instanceof z.ZodUnion)) return [];
+  const marks = branches(schema).map(markOf);
+  const present = marks.filter((mark) => Object.hasOwn(model, mark));
+  if (present.length <= 1) return [];
+  return [
+    problemAt(
+      tree,
+      ['model', present[1]!],
+      `model: ${present.join(' and ')} are both given; give one of ${marks.join(', ')}`,
+    ),
+  ];
+}
+
+function checkMemory(tree: SourceTree): Problem[] {
+  const problems: Problem[] = [];
+  const nvme = valueAt(tree.root, ['memory', 'nvme']);
+  const paths = isPlainObject(nvme) ? (nvme.path ?? nvme.paths) : undefined;
+  const hasPaths = paths !== undefined && !(Array.isArray(paths) && paths.length === 0);
+  if (isPlainObject(nvme) && !hasPaths) {
+    problems.push(
+      problemAt(tree, ['memory', 'nvme'], 'memory.nvme.path is missing: expected a folder on a local disk'),
+    );
+  }
+  if (valueAt(tree.root, ['memory', 'activations']) === 'nvme' && !given(tree, ['memory', 'nvme'])) {
+    problems.push(problemAt(tree, ['memory', 'activations'], 'memory.activations: nvme needs memory.nvme.path'));
+  }
+  return problems;
+}
+
+function checkSchedule(tree: SourceTree): Problem[] {
+  const steps = valueAt(tree.root, ['train', 'steps']);
+  const warmup = valueAt(tree.root, ['schedule', 'warmupSteps']);
+  if (typeof steps !== 'number' || typeof warmup !== 'number' || warmup <= steps) return [];
+  return [problemAt(tree, ['schedule', 'warmupSteps'], `schedule.warmupSteps ${warmup} exceeds train.steps ${steps}`)];
+}
+
+function checkParallel(tree: SourceTree): Problem[] {
+  const axes = Object.keys((peel(parallelSchema).schema as z.ZodObject).shape);
+  return axes
+    .map((axis): Path => ['parallel', axis])
+    .filter((path) => Number.isSafeInteger(valueAt(tree.root, path)) && Number(valueAt(tree.root, path)) > 1)
+    .map((path) => ({
+      ...problemAt(
+        tree,
+        path,
+        `${formatPath(path)}: ${valueAt(tree.root, path)} is not supported, this build runs on one device (1)`,
+      ),
+      code: 'E_UNSUPPORTED' as const,
+    }));
+}

@@ -1,0 +1,18 @@
+import { z } from 'zod';
+import { bool, integer, orNull, orWord, text } from './fields.ts';
+
+export const runtimeSchema = z
+  .strictObject({
+    threads: orWord('auto', integer({ min: 1, max: 4096 }))
+      .default('auto')
+      .describe('Threads for operators on the CPU.'),
+    optimizerThreads: orWord('auto', integer({ min: 1, max: 4096 }))
+      .default('auto')
+      .describe('Threads for the optimizer on the CPU.'),
+    deterministic: bool().default(true).describe('Use only kernels that give the same bits on every run.'),
+    trace: orNull(text('file'))
+      .default(null)
+      .describe('Write a timeline for Perfetto or chrome://tracing to this file.'),
+  })
+  .prefault({})
+  .describe('How this process uses the machine.');
