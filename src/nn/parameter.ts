@@ -1,0 +1,58 @@
+import { TierraError } from '../core/errors.ts';
+import type { Tensor } from '../tensor/index.ts';
+import type { Initializer } from './init.ts';
+
+/**
+ * A trainable tensor that exists before it has memory: shape and initialiser are known at construction, elements only
+ * once it is placed. The same `Parameter` object in two modules is a tied parameter.
+ */
+export class Parameter {
+  readonly shape: readonly number[];
+  readonly initializer: Initializer;
+  /** False freezes it: no gradient, no optimizer state. */
+  trainable = true;
+  /** The path of its first occurrence in the model, set by `nameParameters`. */
+  name = '';
+  #tensor: Tensor | null = null;
+
+  constructor(shape: readonly number[], initializer: Initializer) {
+    this.shape = shape;
+    this.initializer = initializer;
+  }
+
+  get elements(): number {
+    return this.shape.reduce((product, size) => product * size, 1);
+  }
+
+  get isPlaced(): boolean {
+    return this.#tensor !== null;
+  }
+
+  /** The placed tensor, a leaf of autograd. Throws `E_STATE` before placement. */
+  get tensor(): Tensor {
+    if (this.#tensor === null) {
+      throw new TierraError('E_STATE', `parameter ${this.name || `of shape [${this.shape}]`} has no memory yet`, {
+        hint: 'Call initialize({ model, … }) or placeParameters(model, …) before running the model.',
+      });
+    }
+    return this.#tensor;
+  }
+
+  /** Gives the parameter its tensor (ownership passes over); a former one is disposed. */
+  place(tensor: Tensor): void {
+    if (tensor.shape.join() !== this.shape.join()) {
+      throw new TierraError(
+        'E_ARGUMENT',
+        `parameter ${this.name} has shape [${this.shape}], got a tensor of [${tensor.shape}]`,
+      );
+    }
+    this.#tensor?.dispose();
+    this.#tensor = tensor.keep().requireGrad(this.trainable);
+  }
+
+  /** Frees the tensor; the parameter can be placed again. */
+  unplace(): void {
+    this.#tensor?.dispose();
+    this.#tensor = null;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * Typed operators over the dispatcher door. Each is declared with the schema libtorch prints for it; a test compares
+ * every declaration with the running libtorch, so a drift between versions is seen before a model is.
+ */
+import type { Boxed, OperatorId, Unboxed } from '../native/binding.ts';
+import { native } from '../native/load.ts';
+import type { Dtype } from './dtype.ts';
+import { dtypeCode } from './dtype.ts';
+import { adopt, Tensor } from './tensor.ts';
+
+/** What typed operators take; a `Dtype` name stands for libtorch's ScalarType code. */
+export type Operand =
+  | Tensor
+  | number
+  | boolean
+  | string
+  | null
+  | undefined
+  | readonly (Tensor | number | boolean | null)[];
+
+/** Marks a dtype argument, so that it is not read as a string. */
+export function scalarType(dtype: Dtype | undefined): number | undefined {
+  return dtype === undefined ? undefined : dtypeCode(dtype);
+}
+
+/** Every schema declared through `operator`, for the test. */
+export const declaredSchemas: string[] = [];
+
+/** An operator from its schema, e.g. `aten::mm(Tensor self, Tensor mat2) -> Tensor`. Found in libtorch at first call. */
+export function operator<Args extends readonly Operand[], Result>(schema: string): (...args: Args) => Result {
+  declaredSchemas.push(schema);
+  const [, qualified = '', , returns = ''] = /^([\w:.]+)\((.*)\) -> (.+)$/.exec(schema) ?? [];
+  const [name = '', overload = ''] = qualified.split('.');
+  const wrap = returns.includes('Tensor') ? wrapTensors : (value: Unboxed) => value;
+  let id: OperatorId | undefined;
+  return (...args) => {
+    const binding = native();
+    id ??= binding.findOperator(name, overload);
+    return wrap(binding.call(id, ...args.map(box))) as Result;
+  };
+}
+
+function box(operand: Operand): Boxed {
+  if (operand instanceof Tensor) return operand.handle;
+  if (Array.isArray(operand)) return operand.map((item) => (item instanceof Tensor ? item.handle : item));
+  return operand as Boxed;
+}
+
+function wrapTensors(value: Unboxed): Tensor | null | readonly unknown[] {
+  if (Array.isArray(value)) return value.map(wrapTensors);
+  return typeof value === 'number' ? adopt(value) : null;
+}
