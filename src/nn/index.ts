@@ -1,0 +1,17 @@
+export * as init from './init.ts';
+export * from './layers/index.ts';
+export { type AnyModule, Module } from './module.ts';
+export { Parameter } from './parameter.ts';
+export { initialValues, nameParameters, type PlaceOptions, placeParameters } from './place.ts';
+export { type RandomKey, randomKeys } from './randomKeys.ts';
+export { ForwardRunner, type UnitRunner, withRunner } from './runner.ts';
+export { type BackwardOptions, Tape } from './tape.ts';
+export {
+  type ActivationPolicy,
+  collectUnits,
+  type Pass,
+  parametersOutsideUnits,
+  Unit,
+  type UnitHost,
+  type UnitOptions,
+} from './unit.ts';

@@ -1,0 +1,61 @@
+import { ops, type Tensor } from '../../tensor/index.ts';
+import type { Initializer } from '../init.ts';
+import { Module } from '../module.ts';
+import { Linear } from './linear.ts';
+
+export type Activation = (x: Tensor) => Tensor;
+
+/** Activations by the names used in Hugging Face configurations. */
+export const activations = {
+  gelu: (x: Tensor) => ops.gelu(x),
+  gelu_new: (x: Tensor) => ops.gelu(x, 'tanh'),
+  gelu_pytorch_tanh: (x: Tensor) => ops.gelu(x, 'tanh'),
+  silu: (x: Tensor) => ops.silu(x),
+  relu: (x: Tensor) => ops.relu(x),
+  tanh: (x: Tensor) => ops.tanh(x),
+} as const satisfies Record<string, Activation>;
+
+export type ActivationName = keyof typeof activations;
+
+/** Two linear layers with an activation between: width → hidden → width. */
+export class MLP extends Module<[Tensor], Tensor> {
+  readonly up: Linear;
+  readonly down: Linear;
+  readonly #activation: Activation;
+
+  constructor(width: number, hidden: number, activation: ActivationName = 'gelu') {
+    super();
+    this.up = new Linear(width, hidden);
+    this.down = new Linear(hidden, width);
+    this.#activation = activations[activation];
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.down.call(this.#activation(this.up.call(x)));
+  }
+}
+
+/** `down(silu(gate(x)) · up(x))` (Shazeer 2020), no biases unless asked. */
+export class SwiGLU extends Module<[Tensor], Tensor> {
+  readonly gate: Linear;
+  readonly up: Linear;
+  readonly down: Linear;
+  readonly #activation: Activation;
+
+  constructor(
+    width: number,
+    hidden: number,
+    options: { bias?: boolean; init?: Initializer; activation?: ActivationName } = {},
+  ) {
+    super();
+    const linear = { bias: options.bias ?? false, ...(options.init === undefined ? {} : { init: options.init }) };
+    this.gate = new Linear(width, hidden, linear);
+    this.up = new Linear(width, hidden, linear);
+    this.down = new Linear(hidden, width, linear);
+    this.#activation = activations[options.activation ?? 'silu'];
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.down.call(ops.mul(this.#activation(this.gate.call(x)), this.up.call(x)));
+  }
+}

@@ -1,0 +1,83 @@
+/** Rotary position embedding (Su et al. 2021) in the half-split form of Llama, with its scaling rules. */
+import type { DeviceName } from '../../native/binding.ts';
+import { type Dtype, ops, type Tensor } from '../../tensor/index.ts';
+
+export type RotaryScaling =
+  | { readonly type: 'none' }
+  /** Positions divided by `factor` (Chen et al. 2023). */
+  | { readonly type: 'linear'; readonly factor: number }
+  /** Llama 3.1: long wavelengths divided by `factor`, short ones kept, a smooth ramp between. */
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFrequencyFactor: number;
+      readonly highFrequencyFactor: number;
+      readonly originalLength: number;
+    };
+
+export interface RotaryOptions {
+  readonly headSize: number;
+  readonly theta: number;
+  readonly scaling: RotaryScaling;
+}
+
+/** Cosine and sine tables, made once per length, element type and device. */
+export class Rotary {
+  readonly #frequencies: Float64Array;
+  #tables: { length: number; dtype: Dtype; device: DeviceName; cos: Tensor; sin: Tensor } | null = null;
+
+  constructor(options: RotaryOptions) {
+    this.#frequencies = frequencies(options);
+  }
+
+  /** Rotates x `[batch, heads, length, headSize]`, whose first position is `start`. */
+  apply(x: Tensor, start: number): Tensor {
+    const length = x.size(2);
+    const { cos, sin } = this.#tablesFor(start + length, x.dtype, x.device);
+    const half = x.size(3) / 2;
+    const [c, s] = [ops.slice(cos, 0, start, start + length), ops.slice(sin, 0, start, start + length)];
+    const rotated = ops.cat([ops.neg(ops.slice(x, 3, half, 2 * half)), ops.slice(x, 3, 0, half)], 3);
+    return ops.add(ops.mul(x, c), ops.mul(rotated, s));
+  }
+
+  #tablesFor(length: number, dtype: Dtype, device: DeviceName): { cos: Tensor; sin: Tensor } {
+    const known = this.#tables;
+    if (known !== null && known.length >= length && known.dtype === dtype && known.device === device) return known;
+    known?.cos.dispose();
+    known?.sin.dispose();
+    const rows = Math.max(length, known === null ? 0 : 2 * known.length);
+    const table = (f: (x: number) => number): Tensor =>
+      ops.fromArray(this.#angles(rows, f), [rows, 2 * this.#frequencies.length], { dtype, device }).keep();
+    this.#tables = { length: rows, dtype, device, cos: table(Math.cos), sin: table(Math.sin) };
+    return this.#tables;
+  }
+
+  /** `f(position · frequency)`, the row of frequencies twice. Angles in fp32, as the reference computes them. */
+  #angles(rows: number, f: (x: number) => number): Float32Array {
+    const width = this.#frequencies.length;
+    const values = new Float32Array(rows * 2 * width);
+    for (let position = 0; position < rows; position++) {
+      for (let i = 0; i < width; i++) {
+        const value = f(Math.fround(position * Math.fround(this.#frequencies[i]!)));
+        values[position * 2 * width + i] = value;
+        values[position * 2 * width + width + i] = value;
+      }
+    }
+    return values;
+  }
+}
+
+function frequencies({ headSize, theta, scaling }: RotaryOptions): Float64Array {
+  return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize), scaling));
+}
+
+function scale(frequency: number, scaling: RotaryScaling): number {
+  if (scaling.type === 'none') return frequency;
+  if (scaling.type === 'linear') return frequency / scaling.factor;
+  const { factor, lowFrequencyFactor, highFrequencyFactor, originalLength } = scaling;
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength > originalLength / lowFrequencyFactor) return frequency / factor;
+  if (wavelength < originalLength / highFrequencyFactor) return frequency;
+  const smooth = (originalLength / wavelength - lowFrequencyFactor) / (highFrequencyFactor - lowFrequencyFactor);
+  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+}

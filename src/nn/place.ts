@@ -1,0 +1,41 @@
+import { seedFor } from '../core/hash.ts';
+import type { DeviceName } from '../native/binding.ts';
+import { native } from '../native/load.ts';
+import { type Dtype, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
+import type { AnyModule } from './module.ts';
+import type { Parameter } from './parameter.ts';
+
+/** Gives every parameter its path as name; tied ones the first. */
+export function nameParameters(model: AnyModule): void {
+  for (const [name, parameter] of model.namedParameters()) parameter.name = name;
+}
+
+/**
+ * The initial values of one parameter: drawn in fp32 on the CPU (fp64 when asked for) with a generator keyed by seed and name, so that
+ * they depend on neither device nor order, then rounded to `dtype`.
+ */
+export function initialValues(parameter: Parameter, seed: number, dtype: Dtype): Tensor {
+  return noGrad(() =>
+    scope(() => {
+      native().seed('cpu', seedFor(seed, parameter.name));
+      const values = ops.empty(parameter.shape, { dtype: dtype === 'float64' ? 'float64' : 'float32' });
+      parameter.initializer(values);
+      return ops.to(values, { dtype });
+    }),
+  );
+}
+
+export interface PlaceOptions {
+  readonly seed: number;
+  readonly dtype: Dtype;
+  readonly device: DeviceName;
+}
+
+/** Gives every unplaced parameter memory on `device` and its initial values. */
+export function placeParameters(model: AnyModule, { seed, dtype, device }: PlaceOptions): void {
+  nameParameters(model);
+  for (const parameter of model.parameters()) {
+    if (parameter.isPlaced) continue;
+    parameter.place(scope(() => ops.to(initialValues(parameter, seed, dtype), { device })));
+  }
+}
