@@ -71,6 +71,8 @@ export interface BuildInfo {
   readonly compiler: string;
   readonly cuda: boolean;
   readonly uring: boolean;
+  /** Hash of the sources it was built from, as the installer computed it; empty for a build by hand. */
+  readonly sourceHash: string;
 }
 
 /** Tensors, operators, autograd, random state: `native/src/core`. */

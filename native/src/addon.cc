@@ -1,0 +1,54 @@
+// What the addon exports, part by part. The contract is src/native/binding.ts.
+#include <node_api.h>
+
+#include "core/environment.h"
+#include "core/error.h"
+#include "core/js.h"
+#include "core/operators.h"
+#include "core/tensors.h"
+
+namespace tierra {
+
+namespace {
+
+// As in src/native/binding.ts: raised together with every change.
+constexpr double kContract = 1;
+
+#ifdef TIERRA_CUDA
+constexpr bool kCuda = true;
+#else
+constexpr bool kCuda = false;
+#endif
+#ifdef TIERRA_URING
+constexpr bool kUring = true;
+#else
+constexpr bool kUring = false;
+#endif
+
+napi_value buildInfo(napi_env env) {
+  napi_value made = js::object(env);
+  js::set(env, made, "torchVersion", js::text(env, TIERRA_TORCH_VERSION));
+  js::set(env, made, "compiler", js::text(env, __VERSION__));
+  js::set(env, made, "cuda", js::boolean(env, kCuda));
+  js::set(env, made, "uring", js::boolean(env, kUring));
+  js::set(env, made, "sourceHash", js::text(env, TIERRA_SOURCE_HASH));
+  return made;
+}
+
+napi_value registerAll(napi_env env, napi_value exports) {
+  Environment::create(env);
+  js::set(env, exports, "contract", js::number(env, kContract));
+  js::set(env, exports, "buildInfo", buildInfo(env));
+  registerErrors(env, exports);
+  registerOperators(env, exports);
+  registerTensors(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace tierra
+
+NAPI_MODULE_INIT() {
+  return tierra::guarded(env, [&] { return tierra::registerAll(env, exports); });
+}
