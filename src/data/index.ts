@@ -1,0 +1,11 @@
+export * from './batchSource.ts';
+export * from './byteTokenizer.ts';
+export type { ChatMessage, ChatRole } from './chatMessages.ts';
+export * from './chatTemplates.ts';
+export * from './corpusOptions.ts';
+export type { DataPosition, DataSource, RankOptions, RestoreOptions } from './dataSource.ts';
+export * from './globFiles.ts';
+export * from './permutation.ts';
+export * from './prepareCorpus.ts';
+export type { TokenDataset } from './tokenDataset.ts';
+export * from './tokenizer.ts';

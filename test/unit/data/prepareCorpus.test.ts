@@ -1,0 +1,91 @@
+import { renameSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  byteTokenizer,
+  type CorpusOptions,
+  type PreparedCorpus,
+  prepareCorpus,
+  type TokenDataset,
+} from '../../../src/data/index.ts';
+import { folderWith } from './helpers.ts';
+
+const tokenizer = byteTokenizer();
+
+async function prepare(
+  root: string,
+  options: Partial<CorpusOptions> = {},
+): Promise<PreparedCorpus & { notes: string[] }> {
+  const notes: string[] = [];
+  const corpus = await prepareCorpus({
+    files: '**/*.txt',
+    tokenizer,
+    sequenceLength: 4,
+    cacheFolder: 'cache',
+    root,
+    note: (text) => notes.push(text),
+    ...options,
+  });
+  return { ...corpus, notes };
+}
+
+/** All ids of a dataset, in order: every sequence's inputs and the last one's last label. */
+function idsOf(dataset: TokenDataset): number[] {
+  const ids: number[] = [];
+  const row = new Int32Array(dataset.sequenceLength + 1);
+  for (let index = 0; index < dataset.sequences; index++) {
+    dataset.read(index, row);
+    ids.push(...row.subarray(0, dataset.sequenceLength));
+  }
+  return [...ids, row[dataset.sequenceLength]!];
+}
+
+const bytes = (text: string): number[] => [...Buffer.from(text)];
+
+describe('byte-level text', () => {
+  test('documents are joined in order with end-of-text after each, then cut into overlapping windows', async () => {
+    const root = folderWith({ 'a.txt': 'first', 'sub/b.txt': 'second!', 'c.md': 'not this' });
+    const { train, validation } = await prepare(root);
+    expect(validation).toBeNull();
+    expect(train.sequences).toBe(3);
+    expect(train.tokens).toBe(12);
+    expect(idsOf(train)).toEqual([...bytes('first'), 256, ...bytes('second!')].slice(0, 13));
+  });
+
+  test('bytes that are not UTF-8 are taken as they are', async () => {
+    const root = folderWith({ 'a.txt': Uint8Array.of(0xff, 0xfe, 0, 0x80, 65, 66) });
+    expect(idsOf((await prepare(root)).train)).toEqual([0xff, 0xfe, 0, 0x80, 65]);
+  });
+
+  test('shards smaller than a sequence read the same as one shard', async () => {
+    const root = folderWith({ 'a.txt': 'the quick brown fox jumps over the lazy dog' });
+    const whole = await prepare(root);
+    const pieces = await prepare(root, { shardTokens: 3 });
+    expect(idsOf(pieces.train)).toEqual(idsOf(whole.train));
+    expect(pieces.train.fingerprint).toBe(whole.train.fingerprint);
+  });
+
+  test('the separator can be left out', async () => {
+    const root = folderWith({ 'a.txt': 'ab', 'b.txt': 'cdefg' });
+    expect(idsOf((await prepare(root, { separator: 'none' })).train)).toEqual(bytes('abcde'));
+  });
+
+  test('maxBytes uses the first bytes of the files in order', async () => {
+    const root = folderWith({ 'a.txt': 'abcd', 'b.txt': 'efgh', 'c.txt': 'ijkl' });
+    const { train } = await prepare(root, { maxBytes: 6, separator: 'none', sequenceLength: 5 });
+    expect(idsOf(train)).toEqual(bytes('abcdef'));
+    expect(train.sequences).toBe(1);
+  });
+});
+
+describe('cache', () => {
+  test('is used again for the same content under other names and times', async () => {
+    const root = folderWith({ 'a.txt': 'some text to keep' });
+    const first = await prepare(root);
+    renameSync(path.join(root, 'a.txt'), path.join(root, 'z.txt'));
+    const second = await prepare(root);
+    expect(first.notes.join('\n')).toMatch(/tokenizing 1 files/);
+    expect(second.notes.join('\n')).toMatch(/^using the tokens in/);
+    expect(second.train.fingerprint).toBe(first.train.fingerprint);
+  });
+});
