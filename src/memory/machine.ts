@@ -1,0 +1,94 @@
+import { check } from '../core/errors.ts';
+import { GiB, parseBytes } from '../core/units.ts';
+import type { PerTier } from './types.ts';
+
+/** A rate when nothing else runs, and when copies in the other direction and the host optimizer run too. */
+export interface LinkRate {
+  readonly alone: number;
+  readonly together: number;
+}
+
+/** What a planner has to know about a machine. All rates per second; measured by `offload`, or described by flags. */
+export interface Machine {
+  readonly name: string;
+  readonly capacityBytes: PerTier;
+  readonly toDevice: LinkRate;
+  readonly toHost: LinkRate;
+  readonly readBytes: number;
+  readonly writeBytes: number;
+  /** Parameters the host optimizer updates when memory bandwidth is its own. */
+  readonly hostUpdateParameters: number;
+  readonly deviceUpdateParameters: number;
+  /** Host memory traffic that copies, disk and optimizer share. */
+  readonly hostDramBytes: number;
+  /** Fixed cost of one ticket, in seconds. */
+  readonly latencySeconds: number;
+  /** Sustained matrix-multiply rate in the compute type: used only where no trace was taken. */
+  readonly computeFlops: number;
+}
+
+/** The flags of `tierra plan`: sizes as in the configuration, rates in the units people quote. */
+export interface MachineFlags {
+  readonly name?: string;
+  readonly gpuMemory?: string | number;
+  readonly cpuMemory?: string | number;
+  readonly nvme?: string | number;
+  /** GB/s per direction. */
+  readonly pcie?: number;
+  /** GB/s. */
+  readonly diskRead?: number;
+  readonly diskWrite?: number;
+  /** GB/s of host memory. */
+  readonly dram?: number;
+  /** TFLOP/s sustained. */
+  readonly tflops?: number;
+}
+
+/** An H200 on PCIe 5 with 16 cores and a virtual disk: the rates were measured there, the capacities are its own. */
+export const referenceMachine: Machine = {
+  name: 'H200, PCIe 5, 16 cores',
+  capacityBytes: { gpu: 139 * GiB, host: 120 * GiB, nvme: 50 * GiB },
+  toDevice: { alone: 54e9, together: 35e9 },
+  toHost: { alone: 55e9, together: 50e9 },
+  readBytes: 2e9,
+  writeBytes: 2e9,
+  hostUpdateParameters: 4.3e9,
+  deviceUpdateParameters: 100e9,
+  hostDramBytes: 160e9,
+  latencySeconds: 20e-6,
+  computeFlops: 600e12,
+};
+
+/**
+ * Describes a machine from a few numbers. What is not given comes from the reference machine; rates that follow
+ * from another (the host optimizer from DRAM at 36 bytes a parameter, PCIe under load) are scaled with it.
+ */
+export function describeMachine(flags: MachineFlags): Machine {
+  const base = referenceMachine;
+  const rate = (value: number | undefined, name: string, unit: number, otherwise: number): number => {
+    if (value === undefined) return otherwise;
+    check(Number.isFinite(value) && value > 0, `machine: ${name} must be a positive number, got ${value}`);
+    return value * unit;
+  };
+  const pcie = rate(flags.pcie, 'pcie', 1e9, base.toDevice.alone);
+  const dram = rate(flags.dram, 'dram', 1e9, base.hostDramBytes);
+  const size = (value: string | number | undefined, name: string, otherwise: number): number =>
+    value === undefined ? otherwise : parseBytes(value, name);
+  return {
+    name: flags.name ?? 'described machine',
+    capacityBytes: {
+      gpu: size(flags.gpuMemory, 'gpuMemory', base.capacityBytes.gpu),
+      host: size(flags.cpuMemory, 'cpuMemory', base.capacityBytes.host),
+      nvme: size(flags.nvme, 'nvme', base.capacityBytes.nvme),
+    },
+    toDevice: { alone: pcie, together: pcie * (base.toDevice.together / base.toDevice.alone) },
+    toHost: { alone: pcie, together: pcie * (base.toHost.together / base.toHost.alone) },
+    readBytes: rate(flags.diskRead, 'diskRead', 1e9, base.readBytes),
+    writeBytes: rate(flags.diskWrite, 'diskWrite', 1e9, base.writeBytes),
+    hostUpdateParameters: base.hostUpdateParameters * (dram / base.hostDramBytes),
+    deviceUpdateParameters: base.deviceUpdateParameters,
+    hostDramBytes: dram,
+    latencySeconds: base.latencySeconds,
+    computeFlops: rate(flags.tflops, 'tflops', 1e12, base.computeFlops),
+  };
+}
