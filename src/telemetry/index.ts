@@ -1,0 +1,16 @@
+export { createProgress } from './createProgress.ts';
+export { type LiveOptions, LiveProgress } from './liveProgress.ts';
+export { PlainProgress } from './plainProgress.ts';
+export type {
+  EvaluationReport,
+  Progress,
+  RunFinish,
+  RunStart,
+  SavedReport,
+  StepReport,
+  TierName,
+  TierUse,
+} from './progress.ts';
+export { type Output, painter, wantsColor } from './terminal.ts';
+export { ThroughputMeter } from './throughput.ts';
+export { type TraceCounter, type TraceOptions, type TraceSpan, TraceWriter } from './trace.ts';
