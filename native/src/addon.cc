@@ -6,13 +6,14 @@
 #include "core/js.h"
 #include "core/operators.h"
 #include "core/tensors.h"
+#include "optim/optimizerBinding.h"
 
 namespace tierra {
 
 namespace {
 
 // As in src/native/binding.ts: raised together with every change.
-constexpr double kContract = 1;
+constexpr double kContract = 2;
 
 #ifdef TIERRA_CUDA
 constexpr bool kCuda = true;
@@ -42,6 +43,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerErrors(env, exports);
   registerOperators(env, exports);
   registerTensors(env, exports);
+  registerOptimizer(env, exports);
   return exports;
 }
 

@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 1;
+export const contract = 2;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -161,5 +161,94 @@ export interface CoreBinding {
   synchronize(device: DeviceName): void;
 }
 
+export type UpdateRule = 'adamw' | 'sgd' | 'lion';
+export type SimdPath = 'scalar' | 'avx2' | 'avx512' | 'neon';
+
+/** Hyper-parameters of one parameter group at one step, complete. `native/src/optim/update.h` says what each does. */
+export interface UpdateGroup {
+  readonly lr: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  /** 1 - beta1^step and 1 - beta2^step, before any square root. */
+  readonly biasCorrection1: number;
+  readonly biasCorrection2: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+}
+
+/** Contiguous CPU tensors of equal element counts; master, m and v of one element type, float32 or float64. */
+export interface UpdateTensors {
+  readonly gradient: TensorHandle;
+  readonly master: TensorHandle;
+  readonly m: TensorHandle | null;
+  readonly v: TensorHandle | null;
+  /** Receives the new weights in its own element type. */
+  readonly parameterOut: TensorHandle | null;
+}
+
+/** The same as bytes, for comparing paths: state is read from `master, m, v` and written to `masterOut, mOut, vOut`. */
+export interface UpdateBytes {
+  readonly gradient: Uint8Array;
+  readonly gradientDtype: DtypeCode;
+  readonly stateDtype: DtypeCode;
+  readonly master: Uint8Array;
+  readonly m: Uint8Array | null;
+  readonly v: Uint8Array | null;
+  readonly masterOut: Uint8Array;
+  readonly mOut: Uint8Array | null;
+  readonly vOut: Uint8Array | null;
+  readonly parameterOut: Uint8Array | null;
+  readonly parameterDtype: DtypeCode;
+}
+
+export interface SquaredNorm {
+  /** The sum of squares in the canonical order: the same bits on every device and for every thread count. */
+  readonly sum: number;
+  /** Elements that are infinite or NaN. */
+  readonly nonFinite: number;
+}
+
+/** Optimizer steps on the host: `native/src/optim`. Thread counts never change a bit. */
+export interface OptimizerBinding {
+  /** The instruction set in use: the best this machine has, or what `TIERRA_SIMD` names. */
+  simdPath(): SimdPath;
+  /** All that this machine can run. */
+  simdPaths(): SimdPath[];
+
+  /** One step, in place, on `threads` threads (the caller's included). `gradientScale` multiplies the gradient first. */
+  optimizerUpdate(
+    rule: UpdateRule,
+    group: UpdateGroup,
+    gradientScale: number,
+    tensors: UpdateTensors,
+    threads: number,
+  ): void;
+  sumSquares(tensor: TensorHandle, threads: number): SquaredNorm;
+  /** into += scale * from, in `into`'s type (float32 or float64), rounded once. */
+  accumulate(into: TensorHandle, from: TensorHandle, scale: number, threads: number): void;
+  /** Converts between floating-point types, rounding to nearest even. */
+  castInto(to: TensorHandle, from: TensorHandle, threads: number): void;
+
+  optimizerUpdateBuffers(
+    path: SimdPath,
+    rule: UpdateRule,
+    group: UpdateGroup,
+    gradientScale: number,
+    bytes: UpdateBytes,
+  ): void;
+  sumSquaresBytes(path: SimdPath, bytes: Uint8Array, dtype: DtypeCode): SquaredNorm;
+  accumulateBytes(
+    path: SimdPath,
+    into: Uint8Array,
+    intoDtype: DtypeCode,
+    from: Uint8Array,
+    fromDtype: DtypeCode,
+    scale: number,
+  ): void;
+  castBytes(path: SimdPath, to: Uint8Array, toDtype: DtypeCode, from: Uint8Array, fromDtype: DtypeCode): void;
+}
+
 /** The whole addon. Further parts extend this as they are built. */
-export interface Binding extends CoreBinding {}
+export interface Binding extends CoreBinding, OptimizerBinding {}

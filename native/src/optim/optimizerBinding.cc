@@ -1,0 +1,336 @@
+#include "optim/optimizerBinding.h"
+
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "core/js.h"
+#include "core/table.h"
+#include "optim/elementwise.h"
+#include "optim/norms.h"
+#include "optim/pool.h"
+#include "optim/update.h"
+
+namespace tierra {
+
+namespace {
+
+using namespace optim;
+
+napi_value property(napi_env env, napi_value object, const char* name) {
+  napi_value value;
+  check(env, napi_get_named_property(env, object, name, &value));
+  return value;
+}
+
+double numberIn(napi_env env, napi_value object, const char* name) {
+  return js::readNumber(env, property(env, object, name), name);
+}
+
+bool flagIn(napi_env env, napi_value object, const char* name) {
+  bool value = false;
+  if (napi_get_value_bool(env, property(env, object, name), &value) != napi_ok) {
+    fail("E_ARGUMENT", std::string(name) + " must be a boolean");
+  }
+  return value;
+}
+
+Rule ruleOf(const std::string& name) {
+  if (name == "adamw") return Rule::adamw;
+  if (name == "sgd") return Rule::sgd;
+  if (name == "lion") return Rule::lion;
+  fail("E_ARGUMENT", "no update rule is called " + name, "The rules are adamw, sgd and lion.");
+}
+
+Path pathOf(const std::string& name) {
+  for (Path path : {Path::automatic, Path::scalar, Path::avx2, Path::avx512, Path::neon}) {
+    if (name == pathName(path)) return path;
+  }
+  fail("E_ARGUMENT", "no instruction set path is called " + name);
+}
+
+UpdateGroup groupOf(napi_env env, napi_value group) {
+  return {
+      numberIn(env, group, "lr"),
+      numberIn(env, group, "beta1"),
+      numberIn(env, group, "beta2"),
+      numberIn(env, group, "eps"),
+      numberIn(env, group, "weightDecay"),
+      numberIn(env, group, "biasCorrection1"),
+      numberIn(env, group, "biasCorrection2"),
+      numberIn(env, group, "momentum"),
+      flagIn(env, group, "nesterov"),
+  };
+}
+
+DType dtypeOf(double code, const char* what) {
+  const DType type = static_cast<DType>(static_cast<int>(code));
+  if (!isKnown(type)) {
+    fail("E_ARGUMENT", std::string(what) + " has element type code " + std::to_string(static_cast<int>(code)),
+         "The optimizer works on float16, bfloat16, float32 and float64.");
+  }
+  return type;
+}
+
+/// One pool for as long as the thread count stays; a call that is still running keeps the former one alive.
+std::shared_ptr<Pool> poolOf(int64_t threads) {
+  static std::mutex mutex;
+  // Never destroyed: joining threads while the process ends can hang.
+  static auto& shared = *new std::shared_ptr<Pool>();
+  if (threads < 1 || threads > 1024) fail("E_ARGUMENT", "threads must be 1 to 1024, got " + std::to_string(threads));
+  std::lock_guard lock(mutex);
+  if (!shared || shared->threads() != static_cast<std::size_t>(threads)) shared = std::make_shared<Pool>(threads);
+  return shared;
+}
+
+// Elements of a tensor of the table, checked to lie where a kernel may touch them.
+struct Elements {
+  void* data = nullptr;
+  DType type = DType::float32;
+  std::size_t count = 0;
+};
+
+Elements elementsOf(double handle, const char* what) {
+  const at::Tensor& tensor = tensorOf(handle);
+  if (!tensor.device().is_cpu() || !tensor.is_contiguous()) {
+    fail("E_ARGUMENT", std::string(what) + " must be a contiguous tensor on the CPU, this one is on " +
+                           tensor.device().str() + (tensor.is_contiguous() ? "" : " and not contiguous"));
+  }
+  const auto count = static_cast<std::size_t>(tensor.numel());
+  const DType type = dtypeOf(static_cast<double>(tensor.scalar_type()), what);
+  const auto needed = (static_cast<std::size_t>(tensor.storage_offset()) + count) * elementBytes(type);
+  if (tensor.storage().nbytes() < needed) {
+    fail("E_STATE", std::string(what) + " has its bytes elsewhere: the storage holds " +
+                        std::to_string(tensor.storage().nbytes()) + " of " + std::to_string(needed));
+  }
+  return {tensor.data_ptr(), type, count};
+}
+
+// Tells autograd that the tensor was written, so that a graph that saved it refuses to run backward.
+void markWritten(double handle) {
+  const at::Tensor& tensor = tensorOf(handle);
+  if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+}
+
+struct TensorField {
+  bool given = false;
+  double handle = 0;
+  Elements elements;
+};
+
+TensorField fieldOf(napi_env env, napi_value object, const char* name) {
+  const napi_value value = property(env, object, name);
+  if (js::isNullish(env, value)) return {};
+  const double handle = js::readNumber(env, value, name);
+  return {true, handle, elementsOf(handle, name)};
+}
+
+void checkCount(const TensorField& field, std::size_t count, const char* name) {
+  if (field.given && field.elements.count != count) {
+    fail("E_ARGUMENT", std::string(name) + " has " + std::to_string(field.elements.count) +
+                           " elements, the gradient has " + std::to_string(count));
+  }
+}
+
+void checkType(const TensorField& field, DType type, const char* name) {
+  if (field.given && field.elements.type != type) {
+    fail("E_ARGUMENT", std::string(name) + " must have the element type of the master weights");
+  }
+}
+
+napi_value normObject(napi_env env, const SquaredNorm& norm) {
+  napi_value made = js::object(env);
+  js::set(env, made, "sum", js::number(env, norm.sum));
+  js::set(env, made, "nonFinite", js::number(env, static_cast<double>(norm.nonFinite)));
+  return made;
+}
+
+// (rule, group, gradientScale, { gradient, master, m, v, parameterOut }, threads)
+napi_value optimizerUpdate(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Rule rule = ruleOf(args.text(0, "rule"));
+  const UpdateGroup group = groupOf(env, args[1]);
+  const double scale = args.number(2, "gradientScale");
+  const TensorField gradient = fieldOf(env, args[3], "gradient");
+  const TensorField master = fieldOf(env, args[3], "master");
+  const TensorField m = fieldOf(env, args[3], "m");
+  const TensorField v = fieldOf(env, args[3], "v");
+  const TensorField parameter = fieldOf(env, args[3], "parameterOut");
+  const auto pool = poolOf(args.integer(4, "threads"));
+  if (!gradient.given || !master.given) fail("E_ARGUMENT", "an update needs a gradient and master weights");
+  const std::size_t count = gradient.elements.count;
+  checkCount(master, count, "master");
+  checkCount(m, count, "m");
+  checkCount(v, count, "v");
+  checkCount(parameter, count, "parameterOut");
+  checkType(m, master.elements.type, "m");
+  checkType(v, master.elements.type, "v");
+  parallelUpdate(*pool, rule, group, scale,
+                 {gradient.elements.data, gradient.elements.type, master.elements.type, master.elements.data,
+                  m.elements.data, v.elements.data, master.elements.data, m.elements.data, v.elements.data,
+                  parameter.elements.data, parameter.elements.type, count});
+  for (const TensorField* field : {&master, &m, &v, &parameter}) {
+    if (field->given) markWritten(field->handle);
+  }
+  return nullptr;
+}
+
+// (tensor, threads)
+napi_value sumSquaresOf(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements x = elementsOf(args.number(0, "tensor"), "tensor");
+  return normObject(env, parallelSumSquares(*poolOf(args.integer(1, "threads")), x.data, x.type, x.count));
+}
+
+void checkSameCount(const Elements& to, const Elements& from) {
+  if (to.count != from.count) {
+    fail("E_ARGUMENT", "the target has " + std::to_string(to.count) + " elements, the source " +
+                           std::to_string(from.count));
+  }
+}
+
+// (into, from, scale, threads)
+napi_value accumulateInto(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements into = elementsOf(args.number(0, "into"), "into");
+  const Elements from = elementsOf(args.number(1, "from"), "from");
+  checkSameCount(into, from);
+  parallelAccumulate(*poolOf(args.integer(3, "threads")), into.data, into.type, from.data, from.type, into.count,
+                     args.number(2, "scale"));
+  markWritten(args.number(0, "into"));
+  return nullptr;
+}
+
+// (to, from, threads)
+napi_value castInto(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements to = elementsOf(args.number(0, "to"), "to");
+  const Elements from = elementsOf(args.number(1, "from"), "from");
+  checkSameCount(to, from);
+  parallelCast(*poolOf(args.integer(2, "threads")), to.data, to.type, from.data, from.type, to.count);
+  markWritten(args.number(0, "to"));
+  return nullptr;
+}
+
+napi_value simdPath(napi_env env, napi_callback_info) { return js::text(env, pathName(automaticPath())); }
+
+napi_value simdPaths(napi_env env, napi_callback_info) {
+  napi_value made = js::array(env, 0);
+  uint32_t length = 0;
+  for (Path path : {Path::scalar, Path::avx2, Path::avx512, Path::neon}) {
+    if (isAvailable(path)) js::setElement(env, made, length++, js::text(env, pathName(path)));
+  }
+  return made;
+}
+
+// The bytes of a Uint8Array as elements, for the tests that compare paths.
+Elements bytesAsElements(napi_env env, napi_value array, double code, const char* name) {
+  napi_typedarray_type kind = napi_int8_array;
+  std::size_t length = 0;
+  void* data = nullptr;
+  bool typed = false;
+  check(env, napi_is_typedarray(env, array, &typed));
+  if (typed) check(env, napi_get_typedarray_info(env, array, &kind, &length, &data, nullptr, nullptr));
+  if (!typed || kind != napi_uint8_array) fail("E_ARGUMENT", std::string(name) + " must be a Uint8Array");
+  const DType type = dtypeOf(code, name);
+  if (length % elementBytes(type) != 0 || reinterpret_cast<std::uintptr_t>(data) % elementBytes(type) != 0) {
+    fail("E_ARGUMENT", std::string(name) + " is not a whole number of aligned elements");
+  }
+  return {data, type, length / elementBytes(type)};
+}
+
+Elements bytesIn(napi_env env, napi_value object, const char* name, double code) {
+  const napi_value value = property(env, object, name);
+  if (js::isNullish(env, value)) return {};
+  return bytesAsElements(env, value, code, name);
+}
+
+// (path, rule, group, gradientScale, { gradient, gradientDtype, stateDtype, master, m, v, masterOut, mOut, vOut,
+//  parameterOut, parameterDtype })
+napi_value optimizerUpdateBuffers(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const napi_value fields = args[4];
+  const double gradientCode = numberIn(env, fields, "gradientDtype");
+  const double stateCode = numberIn(env, fields, "stateDtype");
+  const double parameterCode = numberIn(env, fields, "parameterDtype");
+  const Elements gradient = bytesIn(env, fields, "gradient", gradientCode);
+  const Elements parameter = bytesIn(env, fields, "parameterOut", parameterCode);
+  Elements state[6];
+  const char* const names[] = {"master", "m", "v", "masterOut", "mOut", "vOut"};
+  for (int i = 0; i < 6; ++i) {
+    state[i] = bytesIn(env, fields, names[i], stateCode);
+    if (state[i].data != nullptr && state[i].count != gradient.count) {
+      fail("E_ARGUMENT", std::string(names[i]) + " differs from the gradient in its count of elements");
+    }
+  }
+  if (parameter.data != nullptr && parameter.count != gradient.count) {
+    fail("E_ARGUMENT", "parameterOut differs from the gradient in its count of elements");
+  }
+  update(ruleOf(args.text(1, "rule")), groupOf(env, args[2]), args.number(3, "gradientScale"),
+         {gradient.data, gradient.type, dtypeOf(stateCode, "state"), state[0].data, state[1].data, state[2].data,
+          state[3].data, state[4].data, state[5].data, parameter.data, dtypeOf(parameterCode, "parameterOut"),
+          gradient.count},
+         pathOf(args.text(0, "path")));
+  return nullptr;
+}
+
+// (path, bytes, dtype)
+napi_value sumSquaresBytes(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements x = bytesAsElements(env, args[1], args.number(2, "dtype"), "bytes");
+  return normObject(env, sumSquares(x.data, x.type, x.count, pathOf(args.text(0, "path"))));
+}
+
+// (path, into, intoDtype, from, fromDtype, scale)
+napi_value accumulateBytes(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements into = bytesAsElements(env, args[1], args.number(2, "intoDtype"), "into");
+  const Elements from = bytesAsElements(env, args[3], args.number(4, "fromDtype"), "from");
+  checkSameCount(into, from);
+  accumulate(into.data, into.type, from.data, from.type, into.count, args.number(5, "scale"),
+             pathOf(args.text(0, "path")));
+  return nullptr;
+}
+
+// (path, to, toDtype, from, fromDtype)
+napi_value castBytes(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Elements to = bytesAsElements(env, args[1], args.number(2, "toDtype"), "to");
+  const Elements from = bytesAsElements(env, args[3], args.number(4, "fromDtype"), "from");
+  checkSameCount(to, from);
+  cast(to.data, to.type, from.data, from.type, to.count, pathOf(args.text(0, "path")));
+  return nullptr;
+}
+
+// The kernels are free of Node and refuse with std::invalid_argument.
+template <napi_callback Function>
+napi_value refusing(napi_env env, napi_callback_info info) {
+  try {
+    return Function(env, info);
+  } catch (const std::invalid_argument& error) {
+    fail("E_ARGUMENT", error.what());
+  }
+}
+
+template <napi_callback Function>
+void expose(napi_env env, napi_value exports, const char* name) {
+  js::expose<refusing<Function>>(env, exports, name);
+}
+
+}  // namespace
+
+void registerOptimizer(napi_env env, napi_value exports) {
+  expose<optimizerUpdate>(env, exports, "optimizerUpdate");
+  expose<sumSquaresOf>(env, exports, "sumSquares");
+  expose<accumulateInto>(env, exports, "accumulate");
+  expose<castInto>(env, exports, "castInto");
+  expose<simdPath>(env, exports, "simdPath");
+  expose<simdPaths>(env, exports, "simdPaths");
+  expose<optimizerUpdateBuffers>(env, exports, "optimizerUpdateBuffers");
+  expose<sumSquaresBytes>(env, exports, "sumSquaresBytes");
+  expose<accumulateBytes>(env, exports, "accumulateBytes");
+  expose<castBytes>(env, exports, "castBytes");
+}
+
+}  // namespace tierra
