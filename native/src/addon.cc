@@ -1,10 +1,16 @@
 // What the addon exports, part by part. The contract is src/native/binding.ts.
 #include <node_api.h>
 
+#include "core/autograd.h"
+#include "core/bytes.h"
+#include "core/device.h"
 #include "core/environment.h"
 #include "core/error.h"
 #include "core/js.h"
+#include "core/memory.h"
+#include "core/modes.h"
 #include "core/operators.h"
+#include "core/random.h"
 #include "core/tensors.h"
 #include "optim/optimizerBinding.h"
 
@@ -41,8 +47,14 @@ napi_value registerAll(napi_env env, napi_value exports) {
   js::set(env, exports, "contract", js::number(env, kContract));
   js::set(env, exports, "buildInfo", buildInfo(env));
   registerErrors(env, exports);
+  registerMemory(env, exports);
   registerOperators(env, exports);
   registerTensors(env, exports);
+  registerBytes(env, exports);
+  registerAutograd(env, exports);
+  registerModes(env, exports);
+  registerRandom(env, exports);
+  registerDevices(env, exports);
   registerOptimizer(env, exports);
   return exports;
 }

@@ -70,6 +70,9 @@ struct Reader {
            "A handle is used after its dispose() or outside its scope.",
            {{"operator", op.name}, {"argument", parameter.name}, {"handle", handle}});
     }
+    if (parameter.needsBytes && !hasBytes(*found)) {
+      requireBytes(*found, op.name + ": argument '" + parameter.name + "'");
+    }
     return *found;
   }
 

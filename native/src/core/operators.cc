@@ -58,6 +58,7 @@ Parameter parameterOf(const c10::Argument& argument) {
     out.fixedSize = static_cast<size_t>(argument.N().value_or(0));
   }
   out.kind = kindOf(*type);
+  out.needsBytes = argument.alias_info() == nullptr || argument.alias_info()->isWrite();
   out.defaultValue = argument.default_value();
   return out;
 }

@@ -24,6 +24,8 @@ struct Parameter {
   bool elementOptional = false;
   // A list of fixed size also takes one value for all its places.
   size_t fixedSize = 0;
+  // False for views, which need no bytes of what they look at.
+  bool needsBytes = true;
   std::optional<c10::IValue> defaultValue;
 };
 

@@ -79,6 +79,12 @@ void TensorTable::clear() {
 
 at::Tensor& tensorOf(double handle) { return Environment::current().tensors.get(handle); }
 
+void requireBytes(const at::Tensor& tensor, const std::string& where) {
+  if (hasBytes(tensor)) return;
+  fail("E_STATE", where + ": the tensor's bytes are not in memory, its storage was emptied",
+       "Give the storage its bytes back (fetch the chunk) before the tensor is used.");
+}
+
 double adopt(at::Tensor tensor) { return Environment::current().tensors.adopt(std::move(tensor)); }
 
 }  // namespace tierra

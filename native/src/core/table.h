@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace tierra {
@@ -38,5 +39,11 @@ class TensorTable {
 // new handle, which JavaScript owns from then on. The reference is valid until the next adopt.
 at::Tensor& tensorOf(double handle);
 double adopt(at::Tensor tensor);
+
+// Throws E_STATE when the tensor's storage has been emptied: reading it would read address zero.
+void requireBytes(const at::Tensor& tensor, const std::string& where);
+inline bool hasBytes(const at::Tensor& tensor) {
+  return !tensor.has_storage() || tensor.numel() == 0 || tensor.unsafeGetTensorImpl()->unsafe_storage().nbytes() > 0;
+}
 
 }  // namespace tierra

@@ -78,6 +78,7 @@ napi_value item(napi_env env, napi_callback_info info) {
   if (tensor.numel() != 1) {
     fail("E_ARGUMENT", "item() needs a tensor of one element, this one has " + std::to_string(tensor.numel()));
   }
+  requireBytes(tensor, "item");
   return js::number(env, tensor.item().toDouble());
 }
 
