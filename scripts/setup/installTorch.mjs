@@ -23,7 +23,7 @@ export const pinned = {
 const cpuIndex = 'https://download.pytorch.org/whl/cpu';
 
 /** A closed network must be noticed in seconds, not in pip's default minutes. */
-const patience = ['--timeout', '15', '--retries', '1', '--no-input', '--disable-pip-version-check'];
+const patience = ['--no-user', '--timeout', '15', '--retries', '1', '--no-input', '--disable-pip-version-check'];
 
 /**
  * What to install, or the reason why nothing is.
