@@ -36,6 +36,7 @@ export function byteTokenizer({ endOfText = true }: { readonly endOfText?: boole
     name: 'bytes',
     vocabularySize,
     endOfText: endOfText ? endOfTextId : null,
+    startOfText: null,
     fingerprint: `bytes-${vocabularySize}`,
     encode: (text) => encoder.encode(text),
     encodeBytes: (bytes) => bytes,

@@ -5,6 +5,7 @@ export * from './chatTemplates.ts';
 export * from './corpusOptions.ts';
 export type { DataPosition, DataSource, RankOptions, RestoreOptions } from './dataSource.ts';
 export * from './globFiles.ts';
+export * from './loadTokenizer.ts';
 export * from './permutation.ts';
 export * from './prepareCorpus.ts';
 export type { TokenDataset } from './tokenDataset.ts';

@@ -6,6 +6,8 @@ export interface Tokenizer {
   readonly vocabularySize: number;
   /** The id put between documents, or null when the vocabulary has none. */
   readonly endOfText: number | null;
+  /** The id that models of this vocabulary expect first, or null. Not added by `encode`. */
+  readonly startOfText: number | null;
   /** Changes when any id could change: part of the token cache's key. */
   readonly fingerprint: string;
   /** No special tokens are added around the text. */
