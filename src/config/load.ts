@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { TierraError } from '../core/errors.ts';
 import { limits } from './limits.ts';
-import { applyOverrides } from './overrides.ts';
+import { applyOverrides, type OverrideInput } from './overrides.ts';
 import { type Config, type ResolvedConfig, resolveTree } from './resolve.ts';
 import { parseYaml } from './yamlTree.ts';
 
@@ -10,12 +10,12 @@ import { parseYaml } from './yamlTree.ts';
  * relative to the working directory, as on a command line.
  * Throws `E_IO` when the file cannot be read and `E_CONFIG` with every problem at once otherwise.
  */
-export function loadConfig(path: string, overrides: readonly string[] = []): Config {
+export function loadConfig(path: string, overrides: readonly OverrideInput[] = []): Config {
   return loadConfigWithOrigins(path, overrides).config;
 }
 
 /** `loadConfig`, and where each value came from. */
-export function loadConfigWithOrigins(path: string, overrides: readonly string[] = []): ResolvedConfig {
+export function loadConfigWithOrigins(path: string, overrides: readonly OverrideInput[] = []): ResolvedConfig {
   const tree = parseYaml(readText(path), path);
   applyOverrides(tree, overrides);
   return resolveTree(tree, path);

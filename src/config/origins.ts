@@ -6,7 +6,7 @@ export interface Origin {
   /** Dotted path of the field. */
   readonly path: string;
   readonly value: unknown;
-  /** `default`, `file:line`, `--set`, or `program` for values given by code. */
+  /** `default`, `file:line`, the flag (`--set`), or `program` for values given by code. */
   readonly origin: string;
 }
 
@@ -49,6 +49,6 @@ function isGiven(tree: SourceTree, path: Path): boolean {
 }
 
 const describe = (place: Place): string => {
-  if (isOverride(place)) return '--set';
+  if (isOverride(place)) return place.source.split(' ', 1)[0]!;
   return place.line === undefined ? place.source : `${place.source}:${place.line}`;
 };

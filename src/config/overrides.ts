@@ -3,41 +3,60 @@ import { type Problem, problemsError } from './problems.ts';
 import { isForbiddenKey, isPlainObject, type Path, type Place, pathKey, type SourceTree } from './tree.ts';
 import { parseYaml } from './yamlTree.ts';
 
+/** One value from the command line. */
+export interface Override {
+  /** The flag as typed, such as `--set a.b=1` or `--trace out.json`. */
+  readonly source: string;
+  readonly path: readonly string[];
+  readonly value: unknown;
+}
+
+/** `a.b=value`, as after `--set`, or a value that another flag gave. */
+export type OverrideInput = string | Override;
+
 /** True for a place that an override wrote. */
-export const isOverride = (place: Place | undefined): boolean => place?.source.startsWith('--set ') ?? false;
+export const isOverride = (place: Place | undefined): boolean => place?.source.startsWith('--') ?? false;
 
 /**
- * Writes `a.b=value` texts into the tree, later ones over earlier ones. The value is read as YAML, so numbers, lists,
+ * Writes overrides into the tree, later ones over earlier ones. A text's value is read as YAML, so numbers, lists,
  * `null` and `{...}` work; list items are reached by their index. Throws `E_CONFIG` naming every override that fails.
  */
-export function applyOverrides(tree: SourceTree, overrides: readonly string[]): void {
+export function applyOverrides(tree: SourceTree, overrides: readonly OverrideInput[]): void {
   const problems: Problem[] = [];
-  for (const override of overrides) {
-    const message = applyOverride(tree, override);
-    if (message !== undefined) problems.push({ place: { source: `--set ${override}` }, message });
+  for (const input of overrides) {
+    const override = typeof input === 'string' ? parseOverride(input) : input;
+    const failure = typeof override === 'string' ? override : write(tree, override);
+    const source = typeof input === 'string' ? `--set ${input}` : input.source;
+    if (failure !== undefined) problems.push({ place: { source }, message: failure });
   }
-  if (problems.length > 0) throw problemsError('--set', problems);
+  if (problems.length > 0) throw problemsError('command line', problems);
 }
 
-function applyOverride(tree: SourceTree, override: string): string | undefined {
-  const equals = override.indexOf('=');
+/** The override, or what is wrong with its text. */
+function parseOverride(text: string): Override | string {
+  const equals = text.indexOf('=');
   if (equals <= 0) return 'expected key=value, such as train.batchSize=4';
-  const path = override.slice(0, equals).trim().split('.');
-  if (path.some((part) => !/^[\w-]+$/.test(part))) return `"${path.join('.')}" is not a key; write it as section.field`;
+  const path = text.slice(0, equals).trim().split('.');
+  const name = path.join('.');
+  if (path.some((part) => !/^[\w-]+$/.test(part))) return `"${name}" is not a key; write it as section.field`;
   const forbidden = path.find(isForbiddenKey);
   if (forbidden !== undefined) return `"${forbidden}" is not allowed as a key`;
-
-  let value: unknown;
   try {
-    value = parseYaml(`value: ${override.slice(equals + 1)}`, 'value').root.value;
+    return { source: `--set ${text}`, path, value: parseValue(text.slice(equals + 1)) };
   } catch (error) {
     if (!isTierraError(error)) throw error;
-    return `the value is not valid YAML; quote it: --set '${path.join('.')}="..."'`;
+    return `the value is not valid YAML; quote it: --set '${name}="..."'`;
   }
-  return write(tree, path, value, { source: `--set ${override}` });
 }
 
-function write(tree: SourceTree, path: readonly string[], value: unknown, place: Place): string | undefined {
+/** A value as it would stand in the file. Throws `E_CONFIG` when it is not YAML. */
+export function parseValue(text: string): unknown {
+  return parseYaml(`value: ${text}`, 'value').root.value;
+}
+
+/** Undefined when done, else what stands in the way. */
+function write(tree: SourceTree, { path, value, source }: Override): string | undefined {
+  const place: Place = { source };
   let holder: unknown = tree.root;
   const walked: (string | number)[] = [];
   for (const [depth, part] of path.entries()) {

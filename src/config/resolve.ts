@@ -1,6 +1,6 @@
 import { diagnose } from './diagnose.ts';
 import { type Origin, originsOf } from './origins.ts';
-import { applyOverrides } from './overrides.ts';
+import { applyOverrides, type OverrideInput } from './overrides.ts';
 import { copyPlain } from './plainTree.ts';
 import { problemsError } from './problems.ts';
 import { checkRules } from './rules.ts';
@@ -23,7 +23,7 @@ export interface ResolvedConfig {
  * Validates a configuration given by a program and fills in the defaults. A resolved configuration resolves to itself.
  * Throws `E_CONFIG` with every problem at once; `E_UNSUPPORTED` when all is legal but this build cannot do it.
  */
-export function resolveConfig(input: ConfigInput, overrides: readonly string[] = []): Config {
+export function resolveConfig(input: ConfigInput, overrides: readonly OverrideInput[] = []): Config {
   const tree = copyPlain(input, 'config');
   applyOverrides(tree, overrides);
   return resolveTree(tree, 'config').config;
@@ -48,11 +48,12 @@ export function resolveTree(tree: SourceTree, source: string): ResolvedConfig {
 
 /** Defaults that depend on other values. */
 function fillDependent(parsed: ParsedConfig): Config {
-  const { train, schedule, sample } = parsed;
+  const { data, train, schedule, sample } = parsed;
   const noLength = train.steps === null && train.epochs === null;
   const noWarmup = schedule.warmupSteps === null && schedule.warmupFraction === null;
   return {
     ...parsed,
+    data: { ...data, chatTemplate: data.chatTemplate ?? (data.format === 'chat' ? 'chatml' : null) },
     train: { ...train, epochs: noLength ? 1 : train.epochs, output: train.output ?? `runs/${parsed.name}` },
     schedule: { ...schedule, warmupFraction: noWarmup ? 0.05 : schedule.warmupFraction },
     sample: { ...sample, seed: sample.seed ?? parsed.seed },
