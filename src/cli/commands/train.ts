@@ -1,0 +1,29 @@
+import { loadConfig } from '../../config/index.ts';
+import { createProgress } from '../../telemetry/index.ts';
+import type { Command } from '../command.ts';
+import { loadTraining } from '../engine.ts';
+import { setOption } from '../options.ts';
+import { overridesFrom } from '../overrides.ts';
+
+export const trainCommand: Command = {
+  name: ['train'],
+  describe: 'Train a model as a configuration says',
+  positionals: ['config'],
+  options: {
+    set: setOption,
+    trace: {
+      describe: 'Write a timeline for ui.perfetto.dev to this file',
+      field: 'runtime.trace',
+      text: true,
+    },
+  },
+  async run(args, { stdout, signal, onQuit }) {
+    const config = loadConfig(args.positionals[0]!, overridesFrom(trainCommand, args));
+    const runTraining = await loadTraining();
+    using progress = createProgress(stdout, { logEvery: config.train.logEvery });
+    onQuit(() => progress.dispose());
+    signal.addEventListener('abort', () => progress.warn('stopping after this step; Ctrl-C again quits at once'));
+    await runTraining(config, { progress, signal });
+    return 0;
+  },
+};

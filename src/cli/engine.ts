@@ -1,0 +1,32 @@
+import { extname } from 'node:path';
+import type { Config } from '../config/index.ts';
+import type { Progress } from '../telemetry/index.ts';
+
+export interface TrainingIo {
+  readonly progress: Progress;
+  /** Aborted to stop cleanly after the current step. */
+  readonly signal: AbortSignal;
+}
+
+export interface GenerationIo {
+  /** Folder of the checkpoint. */
+  readonly checkpoint: string;
+  /** Receives text as it is generated. */
+  readonly write: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export type RunTraining = (config: Config, io: TrainingIo) => Promise<void>;
+export type RunGeneration = (config: Config, io: GenerationIo) => Promise<void>;
+
+/** The engine brings libtorch with it, so it is loaded only by the commands that compute. */
+export async function loadTraining(): Promise<RunTraining> {
+  return ((await load('run')) as { runTraining: RunTraining }).runTraining;
+}
+
+export async function loadGeneration(): Promise<RunGeneration> {
+  return ((await load('generate')) as { runGeneration: RunGeneration }).runGeneration;
+}
+
+const load = (name: string): Promise<unknown> =>
+  import(new URL(`../engine/${name}${extname(import.meta.url)}`, import.meta.url).href);
