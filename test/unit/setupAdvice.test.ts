@@ -34,7 +34,9 @@ test('an addon that is no library, and one that crashes, become sentences', () =
   const tmp = temporaryFolder();
   const addon = put(path.join(tmp, 'tierra.node'), 'not an ELF file');
   const broken = probeAddon(addon, '1', process.env);
-  expect(broken.ok ? '' : broken.problem.replaceAll(tmp, '<tmp>')).toMatchInlineSnapshot(`"<tmp>/tierra.node: file too short"`);
+  expect(broken.ok ? '' : broken.problem.replaceAll(tmp, '<tmp>')).toMatchInlineSnapshot(
+    `"<tmp>/tierra.node: file too short"`,
+  );
   // A module that ends its process as a crash in native code does.
   const crashing = put(path.join(tmp, 'crash.cjs'), 'process.kill(process.pid, "SIGSEGV"); while (true);');
   expect(probeAddon(crashing, '1', process.env)).toMatchInlineSnapshot(`
@@ -96,9 +98,7 @@ test('a folder that cannot be written is broken, and a measurement leaves nothin
 });
 
 test('findings are printed one a line with their remedy', () => {
-  expect(
-    formatFindings([ok('Node', '20.20.2'), off('liburing', 'no headers', 'install them')]),
-  ).toMatchInlineSnapshot(`
+  expect(formatFindings([ok('Node', '20.20.2'), off('liburing', 'no headers', 'install them')])).toMatchInlineSnapshot(`
     "ok      Node      20.20.2
     off     liburing  no headers
             -> install them
