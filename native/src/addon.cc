@@ -12,6 +12,8 @@
 #include "core/operators.h"
 #include "core/random.h"
 #include "core/tensors.h"
+#include "io/binding.h"
+#include "memory/binding.h"
 #include "optim/optimizerBinding.h"
 
 namespace tierra {
@@ -19,7 +21,7 @@ namespace tierra {
 namespace {
 
 // As in src/native/binding.ts: raised together with every change.
-constexpr double kContract = 2;
+constexpr double kContract = 3;
 
 #ifdef TIERRA_CUDA
 constexpr bool kCuda = true;
@@ -56,6 +58,8 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerRandom(env, exports);
   registerDevices(env, exports);
   registerOptimizer(env, exports);
+  registerArenas(env, exports);
+  registerSwaps(env, exports);
   return exports;
 }
 

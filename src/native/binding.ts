@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 2;
+export const contract = 3;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -250,5 +250,136 @@ export interface OptimizerBinding {
   castBytes(path: SimdPath, to: Uint8Array, toDtype: DtypeCode, from: Uint8Array, fromDtype: DtypeCode): void;
 }
 
+/** One region of memory taken once: page-locked RAM, or device memory (RAM stands in for it on a machine without GPU). */
+export type ArenaId = Brand<'ArenaId'>;
+export type ArenaKind = 'host' | 'device';
+
+export interface ArenaInfo {
+  readonly kind: ArenaKind;
+  readonly bytes: number;
+  /** Bytes that have a physical page. Costs a look at every page: not for the hot path. */
+  readonly touchedBytes: number;
+  /** Registered with CUDA: copies run asynchronously and at full speed. */
+  readonly pinned: boolean;
+  readonly hugePages: boolean;
+  /** Views, bound storages and transfers under way. */
+  readonly users: number;
+  /** What did not go as asked, each with how to mend it. */
+  readonly notes: readonly string[];
+}
+
+/** Arenas and the tensors in them: `native/src/memory`. Offsets are checked on every use (`E_ARGUMENT`). */
+export interface ArenaBinding {
+  /** One allocation, rounded up to whole pages. Throws `E_OUT_OF_MEMORY` with the need and what is free. */
+  arenaCreate(kind: ArenaKind, bytes: number, device: number, hugePages: boolean): ArenaId;
+  /** Throws `E_STATE` while anything uses the arena. */
+  arenaDestroy(arena: ArenaId): void;
+  arenaInfo(arena: ArenaId): ArenaInfo;
+  /** Arenas not yet destroyed. */
+  liveArenas(): number;
+  /** A contiguous tensor over the arena's bytes. It keeps the arena in use until its storage is gone. */
+  arenaTensor(arena: ArenaId, offset: number, shape: readonly number[], dtype: DtypeCode): TensorHandle;
+  /**
+   * Gives the tensor's own storage these bytes, under a live autograd graph too: what the graph saved names the same
+   * storage. Whatever bytes the storage had are let go.
+   */
+  bindStorage(tensor: TensorHandle, arena: ArenaId, offset: number, bytes: number): void;
+  /** Takes the storage's bytes away; shape and graph stay. */
+  unbindStorage(tensor: TensorHandle): void;
+  arenaRead(arena: ArenaId, offset: number, into: Uint8Array): void;
+  arenaWrite(arena: ArenaId, offset: number, from: Uint8Array): void;
+  arenaFill(arena: ArenaId, offset: number, bytes: number, value: number): void;
+  /** Memory and file space taken from the system or the driver by arenas and swaps: flat in a steady state. */
+  allocationCount(): number;
+}
+
+export type SwapId = Brand<'SwapId'>;
+export type SwapBackend = 'uring' | 'threads';
+
+export interface SwapOptions {
+  /** One file in each folder; a folder named twice holds two. Extents are striped over the files. */
+  readonly paths: readonly string[];
+  readonly bytes: number;
+  readonly backend: 'auto' | SwapBackend;
+  /** Ask for O_DIRECT; where the file system has none, `swapInfo` says so. */
+  readonly direct: boolean;
+  /** Checksum payloads on write and verify on read. Chunk, step, size and place are verified either way. */
+  readonly checksum: boolean;
+  readonly runId: string;
+  /** Bytes of one request: whole MiB. */
+  readonly blockBytes: number;
+  /** Requests in flight each way. */
+  readonly readDepth: number;
+  readonly writeDepth: number;
+}
+
+export interface SwapInfo {
+  readonly backend: SwapBackend;
+  readonly direct: boolean;
+  readonly checksum: boolean;
+  readonly bytes: number;
+  readonly alignment: number;
+  readonly stripeBytes: number;
+  /** Slices of host arenas registered with io_uring. */
+  readonly registeredBuffers: number;
+  readonly registeredFiles: boolean;
+  /** Everything that is not as asked for, each with its cause. */
+  readonly reasons: readonly string[];
+  /** Files of killed runs that were removed. */
+  readonly leftovers: readonly string[];
+}
+
+export interface SwapLaneStats {
+  readonly bytes: number;
+  readonly requests: number;
+  readonly retries: number;
+  readonly shortTransfers: number;
+}
+
+export interface SwapStats {
+  readonly read: SwapLaneStats;
+  readonly write: SwapLaneStats;
+  /** Completions that io_uring could not queue: must stay 0. */
+  readonly overflows: number;
+}
+
+/** One extent: `bytes` of payload, rounded up to 4 KiB, and a 4 KiB trailer. Both offsets are multiples of 4096. */
+export interface SwapTransfer {
+  readonly swapOffset: number;
+  readonly arena: ArenaId;
+  readonly arenaOffset: number;
+  readonly bytes: number;
+  readonly chunk: number;
+  readonly step: number;
+}
+
+/** Swap files, and the fault points of native code: `native/src/io`. */
+export interface SwapBinding {
+  /**
+   * Locks the folders, removes what killed runs left, makes nameless files and reserves their space. Throws `E_CONFIG`
+   * (not a folder), `E_IO` (in use: names the holder), `E_OUT_OF_MEMORY` (no room: need and have), `E_UNSUPPORTED`.
+   */
+  swapOpen(options: SwapOptions): SwapId;
+  swapInfo(swap: SwapId): SwapInfo;
+  swapStats(swap: SwapId): SwapStats;
+  /** Throws `E_STATE` while an executor uses it. */
+  swapClose(swap: SwapId): void;
+  /** Moves one extent and waits. Reading throws `E_CORRUPT` when the bytes are not that chunk of that step, unharmed. */
+  swapRead(swap: SwapId, transfer: SwapTransfer): void;
+  swapWrite(swap: SwapId, transfer: SwapTransfer): void;
+  /** Waits until all that was written is on the medium. A failure makes the swap unusable: fsync cannot be retried. */
+  swapSync(swap: SwapId): void;
+  /** Bytes that an extent with this payload takes. */
+  swapExtentBytes(payloadBytes: number): number;
+  /** Bytes per second at which one thread checksums the arena. */
+  checksumRate(arena: ArenaId): number;
+
+  /** Arms fault points (`site:kind@k=n`, joined by `;`) and sets all counters to zero; `null` disarms. */
+  setFault(plan: string | null): void;
+  /** How often a site was passed since the last `setFault`. */
+  faultHits(site: string): number;
+  faultSites(): string[];
+}
+
 /** The whole addon. Further parts extend this as they are built. */
-export interface Binding extends CoreBinding, OptimizerBinding {}
+export interface Binding extends CoreBinding, OptimizerBinding, ArenaBinding, SwapBinding {}
