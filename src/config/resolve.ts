@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { diagnose } from './diagnose.ts';
 import { type Origin, originsOf } from './origins.ts';
 import { applyOverrides, type OverrideInput } from './overrides.ts';
@@ -5,6 +6,7 @@ import { copyPlain } from './plainTree.ts';
 import { problemsError } from './problems.ts';
 import { checkRules } from './rules.ts';
 import { type ConfigInput, configSchema, type ParsedConfig } from './schema/index.ts';
+import { peel } from './schemaWalk.ts';
 import type { SourceTree } from './tree.ts';
 
 /** The fully resolved configuration: every default filled in, sizes in bytes, paths as lists. */
@@ -31,6 +33,7 @@ export function resolveConfig(input: ConfigInput, overrides: readonly OverrideIn
 
 /** Validates plain values with known places and fills in the defaults. */
 export function resolveTree(tree: SourceTree, source: string): ResolvedConfig {
+  dropEmptySections(tree);
   const ruleProblems = checkRules(tree);
   const parsed = configSchema.safeParse(tree.root);
   const problems = [...ruleProblems];
@@ -44,6 +47,14 @@ export function resolveTree(tree: SourceTree, source: string): ResolvedConfig {
   }
   const config = fillDependent(parsed.data);
   return { config, origins: originsOf(config, tree) };
+}
+
+/** A section whose fields are all commented out reads as null: it counts as not given. */
+function dropEmptySections(tree: SourceTree): void {
+  for (const [name, section] of Object.entries(configSchema.shape)) {
+    const { schema, nullable } = peel(section);
+    if (schema instanceof z.ZodObject && !nullable && tree.root[name] === null) delete tree.root[name];
+  }
 }
 
 /** Defaults that depend on other values. */

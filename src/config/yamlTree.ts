@@ -37,7 +37,7 @@ export function parseYaml(text: string, source: string): SourceTree {
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: true,
-    logLevel: 'silent',
+    logLevel: 'error',
   });
   const syntax: Problem[] = [...document.errors, ...document.warnings].map((error) => ({
     place: placeAt(error.pos[0]),
