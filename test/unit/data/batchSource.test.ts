@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isTierraError } from '../../../src/core/errors.ts';
 import {
-  type BatchOptions,
   BatchSource,
   type DataPosition,
+  type OrderOptions,
   type TokenBatch,
   type TokenDataset,
 } from '../../../src/data/index.ts';
@@ -32,7 +32,7 @@ function countingDataset(
   };
 }
 
-const source = (sequences: number, options: BatchOptions) => new BatchSource(countingDataset(sequences), options);
+const source = (sequences: number, options: OrderOptions) => new BatchSource(countingDataset(sequences), options);
 const samplesOf = ({ inputs, shape }: TokenBatch): number[] =>
   Array.from({ length: shape[0] }, (_, row) => Number(inputs[row * shape[1]]!) / 3);
 const take = (from: BatchSource, count: number): number[][] =>
@@ -162,12 +162,12 @@ describe('position', () => {
 });
 
 describe('options that cannot be', () => {
-  test.each<[BatchOptions, RegExp]>([
+  test.each<[OrderOptions, RegExp]>([
     [{ batchSize: 0 }, /^batch size 0: expected a whole number from 1/],
     [{ batchSize: 5, ranks: 2 }, /^batch size 5 over 2 ranks: 5 \/ 2 is not whole/],
     [{ batchSize: 2, rank: 2, ranks: 2 }, /^rank 2 is not in 0..1/],
     [{ batchSize: 2, seed: 0.5 }, /^seed 0.5: expected a whole number/],
-    [{ batchSize: 9 }, /^the dataset has 8 sequences of 3 tokens, fewer than one batch of 9/],
+    [{ batchSize: 9 }, /^the data have 8 sequences of 3 tokens, fewer than one batch of 9/],
   ])('%j', (options, message) => {
     expect(() => source(8, options)).toThrow(message);
   });

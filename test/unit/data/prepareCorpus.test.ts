@@ -1,46 +1,8 @@
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  byteTokenizer,
-  type CorpusOptions,
-  type PreparedCorpus,
-  prepareCorpus,
-  type TokenDataset,
-} from '../../../src/data/index.ts';
+import { bytes, idsOf, prepare } from './corpora.ts';
 import { folderWith } from './helpers.ts';
-
-const tokenizer = byteTokenizer();
-
-async function prepare(
-  root: string,
-  options: Partial<CorpusOptions> = {},
-): Promise<PreparedCorpus & { notes: string[] }> {
-  const notes: string[] = [];
-  const corpus = await prepareCorpus({
-    files: '**/*.txt',
-    tokenizer,
-    sequenceLength: 4,
-    cacheFolder: 'cache',
-    root,
-    note: (text) => notes.push(text),
-    ...options,
-  });
-  return { ...corpus, notes };
-}
-
-/** All ids of a dataset, in order: every sequence's inputs and the last one's last label. */
-function idsOf(dataset: TokenDataset): number[] {
-  const ids: number[] = [];
-  const row = new Int32Array(dataset.sequenceLength + 1);
-  for (let index = 0; index < dataset.sequences; index++) {
-    dataset.read(index, row);
-    ids.push(...row.subarray(0, dataset.sequenceLength));
-  }
-  return [...ids, row[dataset.sequenceLength]!];
-}
-
-const bytes = (text: string): number[] => [...Buffer.from(text)];
 
 describe('byte-level text', () => {
   test('documents are joined in order with end-of-text after each, then cut into overlapping windows', async () => {
