@@ -1,0 +1,149 @@
+/** GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, tanh GELU, tied head. Weights stored `[in, out]`. */
+import {
+  type ActivationName,
+  activations,
+  attend,
+  Dropout,
+  Embedding,
+  init,
+  LayerNorm,
+  LinearInOut,
+  Module,
+  splitHeads,
+} from '../nn/index.ts';
+import { ops, type Tensor } from '../tensor/index.ts';
+import { LanguageHead } from './head.ts';
+import { type BlockContext, LanguageModel } from './languageModel.ts';
+
+/** Field names as in Hugging Face's `config.json`. */
+export interface Gpt2Config {
+  readonly vocab_size: number;
+  readonly n_positions: number;
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_head: number;
+  /** null: 4 · n_embd. */
+  readonly n_inner: number | null;
+  readonly activation_function: ActivationName;
+  readonly embd_pdrop: number;
+  readonly attn_pdrop: number;
+  readonly resid_pdrop: number;
+  readonly layer_norm_epsilon: number;
+  readonly initializer_range: number;
+  readonly tie_word_embeddings: boolean;
+}
+
+class Gpt2Embedding extends Module<[Tensor, number], Tensor> {
+  readonly wte: Embedding;
+  readonly wpe: Embedding;
+  readonly drop: Dropout;
+
+  constructor(config: Gpt2Config) {
+    super();
+    this.wte = new Embedding(config.vocab_size, config.n_embd, init.normal(config.initializer_range));
+    this.wpe = new Embedding(config.n_positions, config.n_embd, init.normal(config.initializer_range));
+    this.drop = new Dropout(config.embd_pdrop);
+  }
+
+  forward(ids: Tensor, start: number): Tensor {
+    const positions = ops.arange(start, start + ids.size(1), { device: ids.device });
+    return this.drop.call(ops.add(this.wte.call(ids), this.wpe.call(positions)));
+  }
+}
+
+class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
+  readonly c_attn: LinearInOut;
+  readonly c_proj: LinearInOut;
+  readonly drop: Dropout;
+  readonly #heads: number;
+  readonly #dropout: number;
+
+  constructor(config: Gpt2Config) {
+    super();
+    const { n_embd: width, initializer_range: std } = config;
+    this.c_attn = new LinearInOut(width, 3 * width, init.normal(std), init.zeros);
+    this.c_proj = new LinearInOut(width, width, init.normal(std / Math.sqrt(2 * config.n_layer)), init.zeros);
+    this.drop = new Dropout(config.resid_pdrop);
+    this.#heads = config.n_head;
+    this.#dropout = config.attn_pdrop;
+  }
+
+  override get drawsRandom(): boolean {
+    return this.#dropout > 0;
+  }
+
+  forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
+    const [query, key, value] = ops.chunk(this.c_attn.call(x), 3, 2).map((part) => splitHeads(part, this.#heads));
+    const options = { causal: true, dropout: this.training ? this.#dropout : 0 };
+    const mixed = attend([query!, key!, value!], null, { cache, layer }, options, start);
+    return this.drop.call(this.c_proj.call(mixed));
+  }
+}
+
+class Gpt2Mlp extends Module<[Tensor], Tensor> {
+  readonly c_fc: LinearInOut;
+  readonly c_proj: LinearInOut;
+  readonly drop: Dropout;
+  readonly #activation: ActivationName;
+
+  constructor(config: Gpt2Config) {
+    super();
+    const { n_embd: width, initializer_range: std } = config;
+    const hidden = config.n_inner ?? 4 * width;
+    this.c_fc = new LinearInOut(width, hidden, init.normal(std), init.zeros);
+    this.c_proj = new LinearInOut(hidden, width, init.normal(std / Math.sqrt(2 * config.n_layer)), init.zeros);
+    this.drop = new Dropout(config.resid_pdrop);
+    this.#activation = config.activation_function;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.drop.call(this.c_proj.call(activations[this.#activation](this.c_fc.call(x))));
+  }
+}
+
+class Gpt2Block extends Module<[Tensor, BlockContext], Tensor> {
+  readonly ln_1: LayerNorm;
+  readonly attn: Gpt2Attention;
+  readonly ln_2: LayerNorm;
+  readonly mlp: Gpt2Mlp;
+
+  constructor(config: Gpt2Config) {
+    super();
+    const norm = { epsilon: config.layer_norm_epsilon };
+    this.ln_1 = new LayerNorm(config.n_embd, norm);
+    this.attn = new Gpt2Attention(config);
+    this.ln_2 = new LayerNorm(config.n_embd, norm);
+    this.mlp = new Gpt2Mlp(config);
+  }
+
+  forward(x: Tensor, context: BlockContext): Tensor {
+    const attended = ops.add(x, this.attn.call(this.ln_1.call(x), context));
+    return ops.add(attended, this.mlp.call(this.ln_2.call(attended)));
+  }
+}
+
+export class Gpt2 extends LanguageModel {
+  readonly embedding: Gpt2Embedding;
+  readonly blocks: readonly Gpt2Block[];
+  readonly head: LanguageHead;
+  readonly config: Gpt2Config;
+
+  constructor(config: Gpt2Config) {
+    super();
+    this.config = config;
+    const { n_embd: width, vocab_size: vocabulary, initializer_range: std } = config;
+    this.embedding = new Gpt2Embedding(config).unit();
+    this.blocks = Array.from({ length: config.n_layer }, () => new Gpt2Block(config).unit());
+    const tied = config.tie_word_embeddings ? this.embedding.wte.weight : null;
+    const norm = new LayerNorm(width, { epsilon: config.layer_norm_epsilon });
+    this.head = new LanguageHead(norm, width, vocabulary, tied, std).unit();
+  }
+
+  get maxLength(): number {
+    return this.config.n_positions;
+  }
+
+  get vocabularySize(): number {
+    return this.config.vocab_size;
+  }
+}

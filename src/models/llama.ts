@@ -1,0 +1,155 @@
+/**
+ * The Llama family (Touvron et al. 2023): RMSNorm, rotary positions, grouped key/value heads, SwiGLU. Qwen2 adds biases
+ * to query, key and value; Qwen3 norms queries and keys per head; Mistral limits attention to a window.
+ */
+import {
+  type ActivationName,
+  attend,
+  Embedding,
+  init,
+  Linear,
+  Module,
+  RMSNorm,
+  Rotary,
+  type RotaryScaling,
+  SwiGLU,
+  splitHeads,
+} from '../nn/index.ts';
+import { ops, type Tensor } from '../tensor/index.ts';
+import { LanguageHead } from './head.ts';
+import { type BlockContext, LanguageModel } from './languageModel.ts';
+
+/** Field names as in Hugging Face's `config.json`; what differs between the families is spelled out. */
+export interface LlamaConfig {
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim: number;
+  readonly max_position_embeddings: number;
+  readonly rms_norm_eps: number;
+  readonly hidden_act: ActivationName;
+  readonly rope_theta: number;
+  readonly rope_scaling: RotaryScaling;
+  readonly initializer_range: number;
+  readonly attention_bias: boolean;
+  /** Bias of the output projection of attention: Llama's `attention_bias` has it, Qwen2's biases do not. */
+  readonly attention_output_bias: boolean;
+  readonly mlp_bias: boolean;
+  readonly qk_norm: boolean;
+  readonly sliding_window: number | null;
+  readonly attention_dropout: number;
+  readonly tie_word_embeddings: boolean;
+}
+
+class TokenEmbedding extends Module<[Tensor, number], Tensor> {
+  readonly tokens: Embedding;
+
+  constructor(config: LlamaConfig) {
+    super();
+    this.tokens = new Embedding(config.vocab_size, config.hidden_size, init.normal(config.initializer_range));
+  }
+
+  forward(ids: Tensor): Tensor {
+    return this.tokens.call(ids);
+  }
+}
+
+class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
+  readonly q_proj: Linear;
+  readonly k_proj: Linear;
+  readonly v_proj: Linear;
+  readonly o_proj: Linear;
+  readonly q_norm: RMSNorm | null;
+  readonly k_norm: RMSNorm | null;
+  readonly #config: LlamaConfig;
+  readonly #rotary: Rotary;
+
+  constructor(config: LlamaConfig, rotary: Rotary) {
+    super();
+    const { hidden_size: width, head_dim: size, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+    const weights = { init: init.normal(config.initializer_range), biasInit: init.zeros };
+    const inner = { ...weights, bias: config.attention_bias };
+    this.q_proj = new Linear(width, heads * size, inner);
+    this.k_proj = new Linear(width, kvHeads * size, inner);
+    this.v_proj = new Linear(width, kvHeads * size, inner);
+    this.o_proj = new Linear(heads * size, width, { ...weights, bias: config.attention_output_bias });
+    this.q_norm = config.qk_norm ? new RMSNorm(size, config.rms_norm_eps) : null;
+    this.k_norm = config.qk_norm ? new RMSNorm(size, config.rms_norm_eps) : null;
+    this.#config = config;
+    this.#rotary = rotary;
+  }
+
+  override get drawsRandom(): boolean {
+    return this.#config.attention_dropout > 0;
+  }
+
+  forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads, sliding_window: window } = this.#config;
+    const query = splitHeads(this.q_proj.call(x), heads);
+    const key = splitHeads(this.k_proj.call(x), kvHeads);
+    const value = splitHeads(this.v_proj.call(x), kvHeads);
+    const mixed = attend(
+      [this.q_norm?.call(query) ?? query, this.k_norm?.call(key) ?? key, value],
+      this.#rotary,
+      { cache, layer },
+      { causal: true, window, dropout: this.training ? this.#config.attention_dropout : 0 },
+      start,
+    );
+    return this.o_proj.call(mixed);
+  }
+}
+
+class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
+  readonly input_layernorm: RMSNorm;
+  readonly self_attn: LlamaAttention;
+  readonly post_attention_layernorm: RMSNorm;
+  readonly mlp: SwiGLU;
+
+  constructor(config: LlamaConfig, rotary: Rotary) {
+    super();
+    const { hidden_size: width, rms_norm_eps: epsilon } = config;
+    this.input_layernorm = new RMSNorm(width, epsilon);
+    this.self_attn = new LlamaAttention(config, rotary);
+    this.post_attention_layernorm = new RMSNorm(width, epsilon);
+    this.mlp = new SwiGLU(width, config.intermediate_size, {
+      bias: config.mlp_bias,
+      init: init.normal(config.initializer_range),
+      activation: config.hidden_act,
+    });
+  }
+
+  forward(x: Tensor, context: BlockContext): Tensor {
+    const attended = ops.add(x, this.self_attn.call(this.input_layernorm.call(x), context));
+    return ops.add(attended, this.mlp.call(this.post_attention_layernorm.call(attended)));
+  }
+}
+
+export class Llama extends LanguageModel {
+  readonly embedding: TokenEmbedding;
+  readonly blocks: readonly LlamaBlock[];
+  readonly head: LanguageHead;
+  readonly config: LlamaConfig;
+
+  constructor(config: LlamaConfig) {
+    super();
+    this.config = config;
+    const { hidden_size: width, head_dim: headSize, rope_theta: theta, rope_scaling: scaling } = config;
+    const rotary = new Rotary({ headSize, theta, scaling });
+    this.embedding = new TokenEmbedding(config).unit();
+    this.blocks = Array.from({ length: config.num_hidden_layers }, () => new LlamaBlock(config, rotary).unit());
+    const tied = config.tie_word_embeddings ? this.embedding.tokens.weight : null;
+    const norm = new RMSNorm(width, config.rms_norm_eps);
+    this.head = new LanguageHead(norm, width, config.vocab_size, tied, config.initializer_range).unit();
+  }
+
+  get maxLength(): number {
+    return this.config.max_position_embeddings;
+  }
+
+  get vocabularySize(): number {
+    return this.config.vocab_size;
+  }
+}
