@@ -1,5 +1,5 @@
 /** Who runs unit calls: a tape in training, a forward runner in evaluation, nobody in plain libtorch style. */
-import { inference, scope } from '../tensor/index.ts';
+import { noGrad, scope } from '../tensor/index.ts';
 import { randomKeys } from './randomKeys.ts';
 import type { Unit, UnitHost } from './unit.ts';
 
@@ -57,7 +57,7 @@ export class ForwardRunner implements UnitRunner {
     this.#host.acquire(unit, 'forward');
     try {
       randomKeys.apply(unit, randomKeys.next(unit));
-      return scope(() => inference(() => runInside(() => forward(...args))));
+      return scope(() => noGrad(() => runInside(() => forward(...args))));
     } finally {
       this.#host.release(unit, 'forward');
     }
