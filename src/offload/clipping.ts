@@ -1,0 +1,27 @@
+import type { Parameter } from '../nn/index.ts';
+
+export interface GlobalNorm {
+  readonly norm: number;
+  readonly clipFactor: number;
+  readonly nonFinite: string | null;
+}
+
+/**
+ * The global norm from per-parameter sums of squares, added in parameter order (so that chunks, tiers and ranks cannot
+ * change it), and the factor that brings it to `clipNorm`: `clipNorm / norm` above it, 1 otherwise. The loss scale is taken out first.
+ */
+export function globalNorm(
+  sums: Iterable<{ readonly parameter: Parameter; readonly sum: number; readonly nonFinite: number }>,
+  clipNorm: number | null,
+  lossScale: number,
+): GlobalNorm {
+  let total = 0;
+  let nonFinite: string | null = null;
+  for (const entry of sums) {
+    total += entry.sum;
+    if (entry.nonFinite > 0) nonFinite ??= entry.parameter.name;
+  }
+  const norm = Math.sqrt(total) / lossScale;
+  const clipFactor = clipNorm === null || !(norm > clipNorm) ? 1 : clipNorm / norm;
+  return { norm, clipFactor, nonFinite };
+}

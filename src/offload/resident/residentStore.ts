@@ -1,0 +1,147 @@
+/** Everything in one place: parameters, gradients and states are plain tensors on the compute device. */
+import { totalmem } from 'node:os';
+import { native } from '../../native/load.ts';
+import { type AnyModule, type Parameter, placeParameters, type Unit } from '../../nn/index.ts';
+import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { globalNorm } from '../clipping.ts';
+import { GradientAccumulators } from '../gradients.ts';
+import type { ParameterStore, StateEntry, StateKind, TierUse, UpdateResult, UpdateSettings } from '../store.ts';
+import { stateDtype, tensorEntry } from './entries.ts';
+
+export interface ResidentOptions {
+  readonly seed: number;
+  readonly dtype: Dtype;
+  readonly device: string;
+  /** Which group each parameter belongs to, by index in `UpdateSettings.groups`. */
+  readonly groupOf: (parameter: Parameter) => number;
+  /** Which moments the update rule keeps. */
+  readonly moments: readonly ('moment1' | 'moment2')[];
+  /** Threads of the host optimizer. */
+  readonly threads: number;
+}
+
+type ParameterState = Map<StateKind, Tensor>;
+
+export class ResidentStore implements ParameterStore {
+  readonly #parameters: readonly Parameter[];
+  readonly #options: ResidentOptions;
+  readonly #states = new Map<Parameter, ParameterState>();
+  #gradients: GradientAccumulators;
+
+  /** Places every parameter of `model` on the device. */
+  constructor(model: AnyModule, options: ResidentOptions) {
+    placeParameters(model, options);
+    this.#parameters = model.parameters();
+    this.#options = options;
+    this.#gradients = new GradientAccumulators(null);
+  }
+
+  acquire(): void {}
+  release(): void {}
+  park(): void {}
+  unpark(): void {}
+
+  beginStep(_step: number, microBatches: number): void {
+    this.#gradients.clear();
+    const wide = stateDtype(this.#options.dtype);
+    this.#gradients = new GradientAccumulators(microBatches > 1 ? wide : null);
+  }
+
+  gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
+    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+    for (const [index, gradient] of gradients.entries()) {
+      if (gradient !== null) this.#gradients.add(trainable[index]!, `${unit.index}.${use}`, gradient);
+    }
+  }
+
+  /** The gradient of this step so far, or null; not to be disposed. */
+  gradient(parameter: Parameter): Tensor | null {
+    return this.#gradients.total(parameter);
+  }
+
+  applyUpdate({ rule, groups, clipNorm, lossScale }: UpdateSettings): UpdateResult {
+    const { threads, groupOf } = this.#options;
+    const trainable = this.#parameters.filter((parameter) => parameter.trainable);
+    return scope(() =>
+      noGrad(() => {
+        const gradients = new Map(trainable.map((parameter) => [parameter, this.#gradientOf(parameter)]));
+        const sums = trainable.map((parameter) => ({
+          parameter,
+          ...native().sumSquares(gradients.get(parameter)!.handle, threads),
+        }));
+        const { norm, clipFactor, nonFinite } = globalNorm(sums, clipNorm, lossScale);
+        if (nonFinite === null) {
+          this.prepareState();
+          for (const parameter of trainable) {
+            const state = this.#states.get(parameter)!;
+            const master = state.get('master');
+            native().optimizerUpdate(
+              rule,
+              groups[groupOf(parameter)]!,
+              clipFactor / lossScale,
+              {
+                gradient: gradients.get(parameter)!.handle,
+                master: (master ?? parameter.tensor).handle,
+                m: state.get('moment1')?.handle ?? null,
+                v: state.get('moment2')?.handle ?? null,
+                parameterOut: master === undefined ? null : parameter.tensor.handle,
+              },
+              threads,
+            );
+          }
+        }
+        this.#gradients.clear();
+        return { gradientNorm: norm, clipFactor, nonFinite };
+      }),
+    );
+  }
+
+  /** A parameter that nothing depended on has a zero gradient. */
+  #gradientOf(parameter: Parameter): Tensor {
+    const total = this.#gradients.total(parameter);
+    const { dtype, device } = this.#options;
+    return total === null ? ops.zeros(parameter.shape, { dtype, device }) : ops.contiguous(total);
+  }
+
+  zeroGradients(): void {
+    this.#gradients.clear();
+  }
+
+  prepareState(): void {
+    const wide = stateDtype(this.#options.dtype);
+    for (const parameter of this.#parameters) {
+      if (!parameter.trainable || this.#states.has(parameter)) continue;
+      const state: ParameterState = new Map();
+      if (wide !== this.#options.dtype)
+        state.set('master', noGrad(() => ops.to(parameter.tensor, { dtype: wide })).keep());
+      for (const moment of this.#options.moments) {
+        state.set(moment, ops.zeros(parameter.shape, { dtype: wide, device: this.#options.device }).keep());
+      }
+      this.#states.set(parameter, state);
+    }
+  }
+
+  stateEntries(): StateEntry[] {
+    return this.#parameters.flatMap((parameter) => [
+      tensorEntry(parameter, 'weight', parameter.tensor),
+      ...Array.from(this.#states.get(parameter) ?? [], ([kind, tensor]) => tensorEntry(parameter, kind, tensor)),
+    ]);
+  }
+
+  use(): TierUse[] {
+    const { device } = this.#options;
+    const budgetBytes = device === 'cpu' ? totalmem() : native().deviceInfo(deviceIndex(device)).totalBytes;
+    return [{ tier: 'gpu', usedBytes: native().memoryStats(device).allocatedBytes, budgetBytes }];
+  }
+
+  dispose(): void {
+    this.#gradients.clear();
+    for (const state of this.#states.values()) for (const tensor of state.values()) tensor.dispose();
+    this.#states.clear();
+    for (const parameter of this.#parameters) parameter.unplace();
+  }
+}
+
+function deviceIndex(device: string): number {
+  return Number(device.split(':')[1] ?? 0);
+}

@@ -1,0 +1,64 @@
+/**
+ * Who keeps parameters, gradients and optimizer states. The engine drives a `ParameterStore` and never asks where bytes
+ * are: everything resident, or chunks on three tiers. For one device and element type all stores give the same bits.
+ */
+import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
+import type { Parameter, UnitHost } from '../nn/index.ts';
+import type { Dtype } from '../tensor/index.ts';
+
+/** How one step's gradients become updates: complete values, computed by the engine. */
+export interface UpdateSettings {
+  readonly rule: UpdateRule;
+  /** Hyper-parameters per parameter group at this step. */
+  readonly groups: readonly UpdateGroup[];
+  /** Largest global norm; null does not clip. */
+  readonly clipNorm: number | null;
+  /** The factor that the loss was multiplied with. */
+  readonly lossScale: number;
+}
+
+export interface UpdateResult {
+  /** Global norm of the gradients before clipping, loss scale taken out. */
+  readonly gradientNorm: number;
+  /** What the gradients were multiplied with: 1 below the clip norm. */
+  readonly clipFactor: number;
+  /** The first parameter, in parameter order, with an infinite or NaN gradient; then nothing was updated. */
+  readonly nonFinite: string | null;
+}
+
+export interface TierUse {
+  readonly tier: 'gpu' | 'host' | 'nvme';
+  readonly usedBytes: number;
+  readonly budgetBytes: number;
+}
+
+/** `weight` is the parameter in compute precision, `master` its fp32 (fp64) original, the others optimizer state. */
+export type StateKind = 'weight' | 'master' | 'moment1' | 'moment2';
+
+/** One tensor of a checkpoint: bytes on demand, wherever they live. */
+export interface StateEntry {
+  readonly parameter: Parameter;
+  readonly kind: StateKind;
+  readonly dtype: Dtype;
+  readonly bytes: number;
+  /** Copies all bytes, contiguous. */
+  read(into: Uint8Array): void;
+  /** Overwrites all bytes. */
+  write(from: Uint8Array): void;
+}
+
+export interface ParameterStore extends UnitHost {
+  /** Called before the first micro-batch of a step. Drops gradients of a step that was not finished. */
+  beginStep(step: number, microBatches: number): void;
+  /** Called after each micro-batch's backward (horizontal order), or once after all (vertical). */
+  applyUpdate(settings: UpdateSettings): UpdateResult;
+  /** Drops all gradients. */
+  zeroGradients(): void;
+  /** Weights, masters and moments of every parameter in parameter order; what was never made is left out. */
+  stateEntries(): StateEntry[];
+  /** Makes optimizer state exist, so that a checkpoint can be written into it. */
+  prepareState(): void;
+  /** Bytes per tier now. */
+  use(): TierUse[];
+  dispose(): void;
+}
