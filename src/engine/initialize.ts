@@ -1,0 +1,54 @@
+import { TierraError } from '../core/errors.ts';
+import { type AnyModule, collectUnits, type Module, parametersOutsideUnits } from '../nn/index.ts';
+import type { Optimizer, Schedule } from '../optim/index.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { type Criterion, Engine } from './engine.ts';
+import type { Context } from './launch.ts';
+import { createStore } from './placement.ts';
+import { updateScheduleFor } from './updateSchedule.ts';
+
+export interface InitializeOptions<Input, Output> {
+  readonly context: Context;
+  readonly model: Module<[Input], Output>;
+  /** Default: the `optimizer` section of the configuration. */
+  readonly optimizer?: Optimizer;
+  /** Default: the `schedule` section of the configuration, over `totalSteps`. */
+  readonly schedule?: Schedule;
+  /** Optimizer steps of the whole run; default `train.steps`. The learning-rate schedule spans them. */
+  readonly totalSteps?: number;
+  /** Called by `engine.criterion`; not needed when the model returns its loss. */
+  readonly criterion?: Criterion;
+}
+
+/**
+ * Turns a model into something that trains: its units are numbered, its parameters get memory and initial values where
+ * `memory:` says, and the optimizer's groups are fixed. Throws `E_ARGUMENT` when a parameter lies outside every unit.
+ */
+export function initialize<Input = Tensor, Output = Tensor>(
+  options: InitializeOptions<Input, Output>,
+): Engine<Input, Output> {
+  const { context, model } = options;
+  const { config } = context;
+  const units = collectUnits(model as AnyModule);
+  const outside = parametersOutsideUnits(model as AnyModule, units);
+  if (outside.length > 0) {
+    throw new TierraError(
+      'E_ARGUMENT',
+      `initialize: ${outside.length} parameters lie outside every unit: ${outside.slice(0, 5).join(', ')}`,
+      {
+        hint: 'Call unit() on the modules that own them, or on none, which makes the whole model one unit.',
+      },
+    );
+  }
+  for (const unit of units) unit.activations = activationsFor(config.memory.activations, unit.activations);
+  const totalSteps = options.totalSteps ?? config.train.steps ?? 1;
+  const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
+  const store = createStore(model as AnyModule, units, context, updates);
+  return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });
+}
+
+/** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */
+function activationsFor(setting: string, own: 'keep' | 'recompute' | 'park'): 'keep' | 'recompute' | 'park' {
+  if (setting === 'keep') return own;
+  return setting === 'recompute' ? 'recompute' : 'park';
+}
