@@ -74,7 +74,7 @@ export function installTorch(build, ownTorch, env, output) {
   rmSync(aside, { recursive: true, force: true });
   throw new SetupStop('absent', `pip could not install torch ${version} (${build} build)`, {
     looked,
-    remedy: `Install torch yourself where python3 finds it (pip install torch==${version}), or point TIERRA_LIBTORCH at a libtorch.`,
+    remedy: `Install torch yourself where python3 finds it, or point TIERRA_LIBTORCH at a libtorch (docs/install.md).`,
   });
 }
 
@@ -128,8 +128,12 @@ function moveIntoPlace(aside, ownTorch, env) {
   throw new SetupStop('broken', 'pip finished, but what it installed is no libtorch', { looked });
 }
 
-/** @param {string} stderr */
-function lastError(stderr) {
+/** pip says "no matching distribution" also when it reached no index, so the cause above it is looked for. @param {string} stderr */
+export function lastError(stderr) {
   const lines = stderr.trim().split('\n');
-  return lines.findLast((line) => /^ERROR/.test(line)) ?? lines.at(-1) ?? 'no output';
+  const last = lines.findLast((line) => /^ERROR/.test(line)) ?? lines.at(-1) ?? 'no output';
+  const unreachable = /NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|NameResolutionError/.exec(
+    stderr,
+  );
+  return unreachable ? `a package index could not be reached (${unreachable[0]})` : last;
 }
