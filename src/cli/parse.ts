@@ -37,6 +37,7 @@ function buildParser(
   choose: (command: Command, argv: Record<string, unknown>) => void,
 ): Argv {
   const parser = yargs()
+    .locale('en')
     .scriptName('tierra')
     .usage('$0 <command>\n\nTrain models that are larger than the GPU.')
     .version(version)
@@ -127,7 +128,7 @@ function sort(command: Command, argv: Record<string, unknown>): Arguments {
 const dashes = (flag: string): string => (flag.length === 1 ? `-${flag}` : `--${flag}`);
 
 function unknownFlag(name: string, flag: string, known: readonly string[]): UsageError {
-  const meant = nearest(flag, [...known, 'help', 'version']);
+  const meant = flag.length === 1 ? undefined : nearest(flag, [...known, 'help', 'version']);
   const hint = meant === undefined ? `Run \`tierra ${name} --help\`.` : `Did you mean --${meant}?`;
   return new UsageError(`${name}: unknown option ${dashes(flag)}`, hint);
 }
