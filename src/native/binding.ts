@@ -48,7 +48,7 @@ export interface TensorInfo {
 }
 
 export interface MemoryStats {
-  /** Bytes libtorch's allocator has handed out and not got back. */
+  /** Bytes libtorch's allocator has handed out and not got back, in whole blocks: rounded up as the allocator does. */
   readonly allocatedBytes: number;
   /** The highest `allocatedBytes` since the last reset. */
   readonly peakBytes: number;

@@ -56,14 +56,6 @@ void run(const Operator& op, torch::jit::Stack& stack) {
   }
 }
 
-napi_value results(napi_env env, const Operator& op, const torch::jit::Stack& stack) {
-  if (stack.size() == 1) return fromIValue(env, op, stack[0]);
-  if (stack.empty()) return js::null(env);
-  napi_value made = js::array(env, stack.size());
-  for (uint32_t i = 0; i < stack.size(); ++i) js::setElement(env, made, i, fromIValue(env, op, stack[i]));
-  return made;
-}
-
 napi_value call(napi_env env, napi_callback_info info) {
   std::array<napi_value, kMostArguments> values;
   size_t count = values.size();
@@ -86,7 +78,7 @@ napi_value call(napi_env env, napi_callback_info info) {
     stack.push_back(type == napi_undefined ? defaultOf(op, parameter) : toIValue(env, op, parameter, values[i + 1]));
   }
   run(op, stack);
-  return results(env, op, stack);
+  return toResult(env, op, stack);
 }
 
 }  // namespace

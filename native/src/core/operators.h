@@ -47,8 +47,9 @@ class OperatorTable {
 
 // One argument as libtorch takes it. `value` is not undefined.
 c10::IValue toIValue(napi_env env, const Operator& op, const Parameter& parameter, napi_value value);
-// One result as JavaScript sees it; its tensors become handles.
-napi_value fromIValue(napi_env env, const Operator& op, const c10::IValue& value);
+// What an operator left on the stack, as JavaScript sees it: one value plain, several as an array. Tensors become
+// handles; none does when any value cannot be passed.
+napi_value toResult(napi_env env, const Operator& op, const torch::jit::Stack& stack);
 
 void registerOperators(napi_env env, napi_value exports);
 
