@@ -79,6 +79,7 @@ export class LiveProgress implements Progress {
 
   dispose(): void {
     if (this.#run === undefined) return;
+    this.#redraw('');
     this.#run = undefined;
     this.#drawn = [];
     this.#output.write(showCursor);

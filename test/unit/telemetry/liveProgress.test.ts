@@ -85,6 +85,15 @@ test('steps that come faster than the redraw time are drawn once', () => {
   expect(screen(output.text, 80)).toContain('7/8');
 });
 
+test('a run that breaks off leaves its last step on the screen', () => {
+  const output = new FakeOutput({ isTTY: true });
+  const progress = new LiveProgress(output, { color: false, redrawMs: 100, now: () => 0 });
+  begin(progress);
+  progress.step(report(5, 3));
+  progress.dispose();
+  expect(screen(output.text, 80)).toContain('5/8');
+});
+
 test('the cursor is hidden while the block lives and shown again once, however it ends', () => {
   for (const end of ['finish', 'dispose', 'both'] as const) {
     const output = new FakeOutput({ isTTY: true });
