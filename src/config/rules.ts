@@ -41,6 +41,7 @@ export function checkRules(tree: SourceTree): Problem[] {
     ...checkModel(tree),
     ...checkMemory(tree),
     ...checkSchedule(tree),
+    ...checkMomentum(tree),
     ...checkParallel(tree),
   ];
 }
@@ -110,6 +111,12 @@ function checkSchedule(tree: SourceTree): Problem[] {
   const warmup = valueAt(tree.root, ['schedule', 'warmupSteps']);
   if (typeof steps !== 'number' || typeof warmup !== 'number' || warmup <= steps) return [];
   return [problemAt(tree, ['schedule', 'warmupSteps'], `schedule.warmupSteps ${warmup} exceeds train.steps ${steps}`)];
+}
+
+function checkMomentum(tree: SourceTree): Problem[] {
+  const path: Path = ['optimizer', 'nesterov'];
+  if (valueAt(tree.root, path) !== true || valueAt(tree.root, ['optimizer', 'momentum']) !== 0) return [];
+  return [problemAt(tree, path, 'optimizer.nesterov needs optimizer.momentum > 0')];
 }
 
 function checkParallel(tree: SourceTree): Problem[] {

@@ -11,7 +11,7 @@ export const scheduleSchema = z
       .describe('Steps of linear warm-up. Give warmupSteps or warmupFraction.'),
     warmupFraction: orNull(fraction())
       .default(null)
-      .describe('Warm-up as a share of all steps; 0.05 when neither is given.'),
+      .describe('Warm-up as a share of all steps; 0.05 (onecycle: 0.3) when neither is given.'),
     minRateFraction: fraction().default(0.1).describe('Last learning rate as a share of the peak.'),
     power: real({ above: 0 }).default(1).describe('Exponent (polynomial).'),
   })

@@ -91,6 +91,7 @@ test.each([
   ['train: { steps: 5 }\nschedule: { warmupSteps: 6 }', 'run.yaml:2:13: schedule.warmupSteps 6 exceeds train.steps 5'],
   ['train: { steps: 5, epochs: 1 }', 'run.yaml:1:20: train.epochs and train.steps (run.yaml:1:10) are both given'],
   ['schedule: { warmupSteps: 5, warmupFraction: 0.1 }', 'are both given; give one of them'],
+  ['optimizer: { momentum: 0, nesterov: true }', 'run.yaml:1:27: optimizer.nesterov needs optimizer.momentum > 0'],
   ['optimizer: { groups: [{ match: "[" }] }', 'optimizer.groups[0].match: expected a regular expression, got "["'],
   ['optimizer: { groups: [{ frozen: true }] }', 'run.yaml:1:23: optimizer.groups[0].match is missing'],
 ])('%s', (text, message) => {

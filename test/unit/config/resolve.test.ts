@@ -19,6 +19,7 @@ test('defaults that depend on other values', () => {
   const config = resolveConfig({ name: 'tiny', seed: 7 });
   expect(config.train).toMatchObject({ steps: null, epochs: 1, output: 'runs/tiny' });
   expect(config.schedule).toMatchObject({ warmupSteps: null, warmupFraction: 0.05 });
+  expect(resolveConfig({ schedule: { name: 'onecycle' } }).schedule.warmupFraction).toBe(0.3);
   expect(config.sample.seed).toBe(7);
   expect(resolveConfig({ train: { steps: 5 } }).train).toMatchObject({ steps: 5, epochs: null });
   expect(resolveConfig({ schedule: { warmupSteps: 0 } }).schedule).toMatchObject({
