@@ -10,8 +10,7 @@ namespace tierra::optim {
 template <class T>
 struct Coefficients {
   T scale;
-  T beta1, oneMinusBeta1;
-  T beta2, oneMinusBeta2;
+  T oneMinusBeta1, oneMinusBeta2;
   T rootScale, eps;
   T stepSize, decayRate;
   T lr, negativeLr, weightDecay, momentum;
@@ -24,9 +23,7 @@ template <class T>
 [[maybe_unused]] inline Coefficients<T> coefficients(const UpdateGroup& group, double gradientScale) {
   return {
       static_cast<T>(gradientScale),
-      static_cast<T>(group.beta1),
       static_cast<T>(1.0 - group.beta1),
-      static_cast<T>(group.beta2),
       static_cast<T>(1.0 - group.beta2),
       static_cast<T>(1.0 / std::sqrt(group.biasCorrection2)),
       static_cast<T>(group.eps),

@@ -51,6 +51,7 @@ inline Floats sub(Floats a, Floats b) { return {_mm256_sub_ps(a.x, b.x)}; }
 inline Floats div(Floats a, Floats b) { return {_mm256_div_ps(a.x, b.x)}; }
 inline Floats sqrt(Floats a) { return {_mm256_sqrt_ps(a.x)}; }
 inline Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
+inline Floats fms(Floats a, Floats b, Floats c) { return {_mm256_fmsub_ps(a.x, b.x, c.x)}; }
 inline Floats canonical(Floats a) {
   const __m256 nan = _mm256_cmp_ps(a.x, a.x, _CMP_UNORD_Q);
   return {_mm256_blendv_ps(a.x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), nan)};
@@ -94,6 +95,7 @@ inline Doubles sub(Doubles a, Doubles b) { return {_mm256_sub_pd(a.x, b.x)}; }
 inline Doubles div(Doubles a, Doubles b) { return {_mm256_div_pd(a.x, b.x)}; }
 inline Doubles sqrt(Doubles a) { return {_mm256_sqrt_pd(a.x)}; }
 inline Doubles fma(Doubles a, Doubles b, Doubles c) { return {_mm256_fmadd_pd(a.x, b.x, c.x)}; }
+inline Doubles fms(Doubles a, Doubles b, Doubles c) { return {_mm256_fmsub_pd(a.x, b.x, c.x)}; }
 inline Doubles canonical(Doubles a) {
   const __m256d nan = _mm256_cmp_pd(a.x, a.x, _CMP_UNORD_Q);
   return {_mm256_blendv_pd(a.x, _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000)), nan)};

@@ -56,6 +56,7 @@ inline Floats sub(Floats a, Floats b) { return {_mm512_sub_ps(a.x, b.x)}; }
 inline Floats div(Floats a, Floats b) { return {_mm512_div_ps(a.x, b.x)}; }
 inline Floats sqrt(Floats a) { return {_mm512_sqrt_ps(a.x)}; }
 inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
+inline Floats fms(Floats a, Floats b, Floats c) { return {_mm512_fmsub_ps(a.x, b.x, c.x)}; }
 inline Floats canonical(Floats a) {
   const __mmask16 nan = _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q);
   return {_mm512_mask_mov_ps(a.x, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)))};
@@ -98,6 +99,7 @@ inline Doubles sub(Doubles a, Doubles b) { return {_mm512_sub_pd(a.x, b.x)}; }
 inline Doubles div(Doubles a, Doubles b) { return {_mm512_div_pd(a.x, b.x)}; }
 inline Doubles sqrt(Doubles a) { return {_mm512_sqrt_pd(a.x)}; }
 inline Doubles fma(Doubles a, Doubles b, Doubles c) { return {_mm512_fmadd_pd(a.x, b.x, c.x)}; }
+inline Doubles fms(Doubles a, Doubles b, Doubles c) { return {_mm512_fmsub_pd(a.x, b.x, c.x)}; }
 inline Doubles canonical(Doubles a) {
   const __mmask8 nan = _mm512_cmp_pd_mask(a.x, a.x, _CMP_UNORD_Q);
   return {_mm512_mask_mov_pd(a.x, nan, _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)))};

@@ -56,6 +56,7 @@ inline Floats sub(Floats a, Floats b) { return {vsubq_f32(a.x, b.x)}; }
 inline Floats div(Floats a, Floats b) { return {vdivq_f32(a.x, b.x)}; }
 inline Floats sqrt(Floats a) { return {vsqrtq_f32(a.x)}; }
 inline Floats fma(Floats a, Floats b, Floats c) { return {vfmaq_f32(c.x, a.x, b.x)}; }
+inline Floats fms(Floats a, Floats b, Floats c) { return {vfmaq_f32(vnegq_f32(c.x), a.x, b.x)}; }
 inline Floats canonical(Floats a) {
   const uint32x4_t number = vceqq_f32(a.x, a.x);
   return {vbslq_f32(number, a.x, vreinterpretq_f32_u32(vdupq_n_u32(0x7fc00000)))};
@@ -94,6 +95,7 @@ inline Doubles sub(Doubles a, Doubles b) { return {vsubq_f64(a.x, b.x)}; }
 inline Doubles div(Doubles a, Doubles b) { return {vdivq_f64(a.x, b.x)}; }
 inline Doubles sqrt(Doubles a) { return {vsqrtq_f64(a.x)}; }
 inline Doubles fma(Doubles a, Doubles b, Doubles c) { return {vfmaq_f64(c.x, a.x, b.x)}; }
+inline Doubles fms(Doubles a, Doubles b, Doubles c) { return {vfmaq_f64(vnegq_f64(c.x), a.x, b.x)}; }
 inline Doubles canonical(Doubles a) {
   const uint64x2_t number = vceqq_f64(a.x, a.x);
   return {vbslq_f64(number, a.x, vreinterpretq_f64_u64(vdupq_n_u64(0x7ff8000000000000u)))};

@@ -15,8 +15,8 @@ namespace {
 template <class T>
 void adamw(const Coefficients<T>& k, T gradient, T& w, T& m, T& v) {
   const T g = gradient * k.scale;
-  const T m1 = std::fma(k.beta1, m, k.oneMinusBeta1 * g);
-  const T v1 = std::fma(k.oneMinusBeta2 * g, g, k.beta2 * v);
+  const T m1 = std::fma(k.oneMinusBeta1, g - m, m);
+  const T v1 = std::fma(k.oneMinusBeta2, std::fma(g, g, -v), v);
   const T q = m1 / std::fma(std::sqrt(v1), k.rootScale, k.eps);
   w = canonical(w - std::fma(k.stepSize, q, k.decayRate * w));
   m = canonical(m1);
@@ -41,10 +41,10 @@ void sgdMomentum(const Coefficients<T>& k, bool nesterov, T gradient, T& w, T& m
 template <class T>
 void lion(const Coefficients<T>& k, T gradient, T& w, T& m) {
   const T g = gradient * k.scale;
-  const T c = std::fma(k.beta1, m, k.oneMinusBeta1 * g);
+  const T c = std::fma(k.oneMinusBeta1, g - m, m);
   const T s = c == 0 || c != c ? c : std::copysign(T{1}, c);
   w = canonical(w - std::fma(k.lr, s, k.decayRate * w));
-  m = canonical(std::fma(k.beta2, m, k.oneMinusBeta2 * g));
+  m = canonical(std::fma(k.oneMinusBeta2, g - m, m));
 }
 
 template <class T, class Gradient, class Parameter>

@@ -9,8 +9,8 @@
 //
 //   g = T(gradient) * scale
 //
-//   adamw   m' = fma(beta1, m, oneMinusBeta1 * g)
-//           v' = fma(oneMinusBeta2 * g, g, beta2 * v)
+//   adamw   m' = fma(oneMinusBeta1, g - m, m)
+//           v' = fma(oneMinusBeta2, fma(g, g, -v), v)
 //           q  = m' / fma(sqrt(v'), rootScale, eps)                 rootScale = 1 / sqrt(biasCorrection2)
 //           w' = w - fma(stepSize, q, decayRate * w)                stepSize  = lr / biasCorrection1
 //                                                                   decayRate = lr * weightDecay
@@ -18,12 +18,15 @@
 //           m' = fma(momentum, m, g)                                only with momentum
 //           d  = nesterov ? fma(momentum, m', g) : m'               d = g without momentum
 //           w' = fma(-lr, d, w)
-//   lion    c  = fma(beta1, m, oneMinusBeta1 * g)
+//   lion    c  = fma(oneMinusBeta1, g - m, m)
 //           s  = c where c is a zero or NaN, else 1 with c's sign
 //           w' = w - fma(lr, s, decayRate * w)
-//           m' = fma(beta2, m, oneMinusBeta2 * g)
+//           m' = fma(oneMinusBeta2, g - m, m)
 //
-// Decay and step meet before they meet the much larger weight, so that a small lr * weightDecay is not rounded away.
+// Averages move by a share of the distance: beta and 1 - beta, rounded apart, do not add up to 1, and that error grows with
+// the length of the average. Decay and step meet before they meet the much larger weight, so that a small lr * weightDecay
+// is not rounded away. (Measured by test/native/optimTensors.test.ts: after 100 steps in fp32
+// the weights are nearer to float64's than those of torch's fused AdamW.)
 // AdamW: Loshchilov and Hutter 2019 (decoupled decay); the value is that of torch.optim.AdamW, not its bits.
 // SGD: torch.optim.SGD with dampening 0. Lion: Chen et al. 2023.
 //

@@ -1,7 +1,7 @@
 // The kernels over a vector type: included by each instruction set's file, which supplies `Floats` and `Doubles`.
 //
 // A vector type has `Element`, `width`, `set(x)`, `load(p)` from and `store(p)` to each of the four element types, and
-// mul, add, sub, div, sqrt, fma, canonical, lionSign. What does not fill a vector goes to the scalar reference.
+// mul, sub, div, sqrt, fma, fms (a*b - c), canonical, lionSign. What does not fill a vector goes to the scalar reference.
 #pragma once
 
 #include "coefficients.h"
@@ -23,26 +23,26 @@ constexpr bool formUsesV(Form form) { return form == Form::adamw; }
 template <class V>
 struct VectorCoefficients {
   explicit VectorCoefficients(const Coefficients<typename V::Element>& k)
-      : scale(V::set(k.scale)), beta1(V::set(k.beta1)), oneMinusBeta1(V::set(k.oneMinusBeta1)), beta2(V::set(k.beta2)),
-        oneMinusBeta2(V::set(k.oneMinusBeta2)), rootScale(V::set(k.rootScale)), eps(V::set(k.eps)),
+      : scale(V::set(k.scale)), oneMinusBeta1(V::set(k.oneMinusBeta1)), oneMinusBeta2(V::set(k.oneMinusBeta2)),
+        rootScale(V::set(k.rootScale)), eps(V::set(k.eps)),
         stepSize(V::set(k.stepSize)), decayRate(V::set(k.decayRate)), lr(V::set(k.lr)), negativeLr(V::set(k.negativeLr)),
         weightDecay(V::set(k.weightDecay)), momentum(V::set(k.momentum)) {}
-  V scale, beta1, oneMinusBeta1, beta2, oneMinusBeta2, rootScale, eps, stepSize, decayRate, lr, negativeLr, weightDecay,
-      momentum;
+  V scale, oneMinusBeta1, oneMinusBeta2, rootScale, eps, stepSize, decayRate, lr, negativeLr, weightDecay, momentum;
 };
 
 template <Form form, class V>
 inline void step(const VectorCoefficients<V>& k, V gradient, V& w, V& m, V& v) {
   V g = mul(gradient, k.scale);
   if constexpr (form == Form::adamw) {
-    m = fma(k.beta1, m, mul(k.oneMinusBeta1, g));
-    v = fma(mul(k.oneMinusBeta2, g), g, mul(k.beta2, v));
+    m = fma(k.oneMinusBeta1, sub(g, m), m);
+    v = fma(k.oneMinusBeta2, fms(g, g, v), v);
     const V q = div(m, fma(sqrt(v), k.rootScale, k.eps));
     w = sub(w, fma(k.stepSize, q, mul(k.decayRate, w)));
   } else if constexpr (form == Form::lion) {
-    const V c = fma(k.beta1, m, mul(k.oneMinusBeta1, g));
+    const V distance = sub(g, m);
+    const V c = fma(k.oneMinusBeta1, distance, m);
     w = sub(w, fma(k.lr, lionSign(c), mul(k.decayRate, w)));
-    m = fma(k.beta2, m, mul(k.oneMinusBeta2, g));
+    m = fma(k.oneMinusBeta2, distance, m);
   } else {
     g = fma(k.weightDecay, w, g);
     if constexpr (form != Form::sgd) m = fma(k.momentum, m, g);
