@@ -22,7 +22,7 @@ const setup = 'npx tierra setup';
 /** @param {Places} places @param {Env} env @returns {Finding[]} */
 export function checkLibraries(places, env) {
   const { finding, torch } = checkTorch(places, env);
-  return [finding, ...checkCuda(torch, env), ...checkUring(env), checkAddon(places, torch, env)];
+  return [finding, ...checkCuda(places, torch, env), ...checkUring(env), checkAddon(places, torch, env)];
 }
 
 /** @param {Places} places @param {Env} env @returns {{ finding: Finding, torch?: Torch }} */
@@ -43,8 +43,8 @@ export function checkTorch(places, env) {
   }
 }
 
-/** @param {Torch | undefined} torch @param {Env} env @returns {Finding[]} */
-function checkCuda(torch, env) {
+/** @param {Places} places @param {Torch | undefined} torch @param {Env} env @returns {Finding[]} */
+function checkCuda(places, torch, env) {
   const { driver, cuda, gpus } = nvidiaDriver(env);
   if (driver === undefined && gpus.length === 0) {
     return [
@@ -67,13 +67,10 @@ function checkCuda(torch, env) {
     const found = `torch was built for CUDA ${torch.cuda}, the driver runs up to ${cuda}`;
     return [seen, broken('CUDA', found, `Update the driver, or install a torch built for CUDA ${cuda}.`)];
   }
-  const { cuda: pieces, looked } = findCuda(torch, env);
+  const { cuda: pieces, looked } = findCuda(torch, env, places.ownTorch);
   if (pieces !== undefined) return [seen, ok('CUDA', `${torch.cuda}, headers and runtime from ${pieces.from}`)];
   const found = [`no headers and runtime of CUDA ${torch.cuda} to build with`, ...looked].join('\n- ');
-  return [
-    seen,
-    off('CUDA', found, `pip install nvidia-cuda-runtime beside torch, or install the CUDA ${torch.cuda} toolkit.`),
-  ];
+  return [seen, off('CUDA', found, `${setup} fetches the headers; or install the CUDA ${torch.cuda} toolkit.`)];
 }
 
 /** @param {Env} env @returns {Finding[]} */

@@ -13,6 +13,7 @@ import { takeLock } from './lock.mjs';
 import { compileJobs } from './memory.mjs';
 import { checkPlatform, thisMachine } from './platform.mjs';
 import { probeAddon } from './probe.mjs';
+import { provideCuda } from './provideCuda.mjs';
 import { describeTorch, judgeVersion, supported } from './readTorch.mjs';
 import { contractOf, hashSources, whyBuild, writeRecord } from './stamp.mjs';
 import { SetupStop } from './stop.mjs';
@@ -54,7 +55,7 @@ export async function setUp({ places, env, output, confirmed, force, machine = t
     const current = inputsFor(places, torch, env, findUring(env) !== undefined);
     const why = force ? 'asked for' : whyBuild(places, current);
     if (why === undefined) return 'current';
-    await build(places, torch, why, wishes.jobs, env, output);
+    await build(places, torch, why, wishes, env, output);
     return 'built';
   } finally {
     release();
@@ -62,10 +63,10 @@ export async function setUp({ places, env, output, confirmed, force, machine = t
 }
 
 /**
- * @param {Places} places @param {Torch} torch @param {string} why @param {number | undefined} wishedJobs
+ * @param {Places} places @param {Torch} torch @param {string} why @param {import('./env.mjs').Wishes} wishes
  * @param {Env} env @param {Output} output
  */
-async function build(places, torch, why, wishedJobs, env, output) {
+async function build(places, torch, why, wishes, env, output) {
   const tools = requireTools(env);
   output.say(`using ${describeTorch(torch)}`);
   if (judgeVersion(torch.version) === 'new') {
@@ -73,8 +74,9 @@ async function build(places, torch, why, wishedJobs, env, output) {
       `libtorch ${torch.version} is newer than the tested ${supported.oldest} to ${supported.newest}: trying it`,
     );
   }
-  const inputs = inputsFor(places, torch, env, provideUring(env, output) !== undefined, output);
-  const jobs = compileJobs(wishedJobs);
+  if (torch.cuda !== null) announceCuda(places, torch, wishes, env, output);
+  const inputs = inputsFor(places, torch, env, provideUring(env, output) !== undefined);
+  const jobs = compileJobs(wishes.jobs);
   output.say(`building the addon with ${tools.compiler.version}, ${jobs} jobs, log in build/setup.log (${why})`);
   const started = Date.now();
   const chosen = { jobs, cxx: tools.compiler.path, cmake: tools.cmake.path };
@@ -104,18 +106,22 @@ async function build(places, torch, why, wishedJobs, env, output) {
 }
 
 /**
- * @param {Places} places @param {Torch} torch @param {Env} env @param {boolean} uring @param {Output} [output]
- * @returns {Inputs}
+ * Says which CUDA the addon is built with, or loudly that it is built without.
+ * @param {Places} places @param {Torch} torch @param {import('./env.mjs').Wishes} wishes @param {Env} env
+ * @param {Output} output
  */
-export function inputsFor(places, torch, env, uring, output) {
-  const { cuda, looked } = torch.cuda === null ? { cuda: undefined, looked: [] } : findCuda(torch, env);
-  if (output !== undefined && torch.cuda !== null) {
-    output.say(
-      cuda === undefined
-        ? `building WITHOUT CUDA although torch has it: no headers and runtime of CUDA ${torch.cuda}\n  - ${looked.join('\n  - ')}`
-        : `CUDA headers and runtime from ${cuda.from}`,
-    );
+function announceCuda(places, torch, wishes, env, output) {
+  const { cuda, looked } = provideCuda(torch, env, places.ownTorch, { allowed: wishes.torch !== 'skip' }, output);
+  if (cuda !== undefined) output.say(`CUDA headers from ${cuda.from}, runtime ${cuda.lib}`);
+  else {
+    const list = looked.map((line) => `\n  - ${line}`).join('');
+    output.say(`building WITHOUT CUDA although torch has it: no headers and runtime of CUDA ${torch.cuda}${list}`);
   }
+}
+
+/** @param {Places} places @param {Torch} torch @param {Env} env @param {boolean} uring @returns {Inputs} */
+export function inputsFor(places, torch, env, uring) {
+  const { cuda } = torch.cuda === null ? { cuda: undefined } : findCuda(torch, env, places.ownTorch);
   return {
     sourceHash: hashSources(places.native),
     contract: contractOf(places.root),

@@ -4,14 +4,13 @@
  */
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { aptInstall, installCommand } from './apt.mjs';
 import { findTorch } from './findTorch.mjs';
-import { ask, which } from './run.mjs';
+import { findPip, pipInstall } from './pip.mjs';
 import { SetupStop } from './stop.mjs';
 
 /** @typedef {import('./env.mjs').Env} Env */
 /** @typedef {import('./readTorch.mjs').Torch} Torch */
-/** @typedef {{ say: (line: string) => void, log: (text: string) => void }} Output */
+/** @typedef {import('./pip.mjs').Output} Output */
 
 /** The tested builds. Sizes are of Linux x86-64, for the sentence printed before anything is fetched. */
 export const pinned = {
@@ -21,9 +20,6 @@ export const pinned = {
 
 /** Where PyTorch publishes CPU wheels; the public package index has only CUDA builds for x86-64. */
 const cpuIndex = 'https://download.pytorch.org/whl/cpu';
-
-/** A closed network must be noticed in seconds, not in pip's default minutes. */
-const patience = ['--no-user', '--timeout', '15', '--retries', '1', '--no-input', '--disable-pip-version-check'];
 
 /**
  * What to install, or the reason why nothing is.
@@ -64,12 +60,9 @@ export function installTorch(build, ownTorch, env, output) {
   /** @type {string[]} */
   const looked = [];
   for (const attempt of attempts) {
-    const args = ['-m', 'pip', 'install', ...patience, ...pip.target, ...attempt];
-    output.log(`$ ${pip.python} ${args.join(' ')}\n`);
-    const answer = ask(pip.python, args, { env, timeoutMs: 3_600_000 });
-    output.log(`${answer.stdout}${answer.stderr}\n`);
-    if (answer.ok) return moveIntoPlace(aside, ownTorch, env);
-    looked.push(`pip install ${attempt.join(' ')}: ${lastError(answer.stderr)}`);
+    const problem = pipInstall(pip.python, [...pip.target, ...attempt], env, output);
+    if (problem === undefined) return moveIntoPlace(aside, ownTorch, env);
+    looked.push(`pip install ${attempt.join(' ')}: ${problem}`);
   }
   rmSync(aside, { recursive: true, force: true });
   throw new SetupStop('absent', `pip could not install torch ${version} (${build} build)`, {
@@ -88,33 +81,6 @@ export function cpuAttempts(version) {
   return [wheel, ['--index-url', cpuIndex, ...wheel]];
 }
 
-/**
- * A virtual environment if this Python can make one, else its own pip with a target folder.
- * @param {string} folder @param {Env} env @param {Output} output
- * @returns {{ python: string, target: string[] }}
- */
-function findPip(folder, env, output) {
-  let python = which(env, 'python3');
-  if (python === undefined && aptInstall(['python3', 'python3-venv'], env, output.log)) python = which(env, 'python3');
-  if (python === undefined) {
-    throw new SetupStop('absent', 'no libtorch was found, and there is no python3 to install one with', {
-      remedy: `${installCommand(['python3', 'python3-venv'])}, or point TIERRA_LIBTORCH at a libtorch.`,
-    });
-  }
-  const venv = path.join(folder, 'venv');
-  const made = () => ask(python, ['-m', 'venv', '--clear', venv], { env, timeoutMs: 120_000 }).ok;
-  const hasPip = () => ask(python, ['-m', 'pip', '--version'], { env }).ok;
-  if (made()) return { python: path.join(venv, 'bin', 'python'), target: [] };
-  rmSync(venv, { recursive: true, force: true });
-  if (hasPip()) return { python, target: ['--target', path.join(folder, 'lib')] };
-  if (aptInstall(['python3-venv'], env, output.log) && made()) {
-    return { python: path.join(venv, 'bin', 'python'), target: [] };
-  }
-  throw new SetupStop('absent', `no libtorch was found, and ${python} has neither venv nor pip to install one with`, {
-    remedy: `${installCommand(['python3-venv'])}, or point TIERRA_LIBTORCH at a libtorch.`,
-  });
-}
-
 /** @param {string} aside @param {string} ownTorch @param {Env} env @returns {Torch} */
 function moveIntoPlace(aside, ownTorch, env) {
   for (const layout of ['venv', 'lib']) {
@@ -126,14 +92,4 @@ function moveIntoPlace(aside, ownTorch, env) {
   const { torch, looked } = findTorch(only, ownTorch);
   if (torch !== undefined) return torch;
   throw new SetupStop('broken', 'pip finished, but what it installed is no libtorch', { looked });
-}
-
-/** pip says "no matching distribution" also when it reached no index, so the cause above it is looked for. @param {string} stderr */
-export function lastError(stderr) {
-  const lines = stderr.trim().split('\n');
-  const last = lines.findLast((line) => /^ERROR/.test(line)) ?? lines.at(-1) ?? 'no output';
-  const unreachable = /NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|NameResolutionError/.exec(
-    stderr,
-  );
-  return unreachable ? `a package index could not be reached (${unreachable[0]})` : last;
 }

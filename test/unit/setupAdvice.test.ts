@@ -56,26 +56,37 @@ test('an addon that is no library, and one that crashes, become sentences', () =
   `);
 });
 
-test('CUDA headers come from the wheels beside torch, or from a toolkit of the same major version', () => {
+test('CUDA: the library is the one beside torch, the headers are complete and of the same major version', () => {
   const tmp = temporaryFolder();
   const root = torchWheel(path.join(tmp, 'site/torch'), '2.11.0+cu130', '13.0');
   const torch = { root, version: '2.11.0+cu130', cuda: '13.0', from: 'test' };
+  const find = () => findCuda(torch, { CUDA_HOME: toolkit }, path.join(tmp, '.torch'));
+  const headers = (folder: string, version: number) => {
+    put(path.join(folder, 'include/cuda_runtime_api.h'), `#define CUDART_VERSION  ${version}\n`);
+    put(path.join(folder, 'include/crt/host_defines.h'));
+  };
   const toolkit = path.join(tmp, 'cuda');
-  put(path.join(toolkit, 'include/cuda_runtime_api.h'), '#define CUDART_VERSION  12080\n');
+  headers(toolkit, 12080);
   put(path.join(toolkit, 'lib64/libcudart.so.12'));
-  const env = { CUDA_HOME: toolkit };
-  expect(findCuda(torch, env).looked).toContain(`the toolkit in ${toolkit}: CUDA 12.8, torch was built for 13.0`);
-  put(path.join(toolkit, 'include/cuda_runtime_api.h'), '#define CUDART_VERSION  13010\n');
-  put(path.join(toolkit, 'lib64/libcudart.so.13'));
-  expect(findCuda(torch, env).cuda?.lib).toBe(path.join(toolkit, 'lib64/libcudart.so.13'));
+  expect(find().looked).toContain(`the toolkit in ${toolkit}: CUDA 12.8, torch was built for 13.0`);
+  headers(toolkit, 13010);
+  expect(find().looked).toContain(
+    `the toolkit in ${toolkit}: has the headers, but no libcudart.so.13 is there or beside torch`,
+  );
+  const ofToolkit = put(path.join(toolkit, 'lib64/libcudart.so.13'));
+  expect(find().cuda?.lib).toBe(ofToolkit);
+
+  // torch's own dependency: the library, and headers that do not compile without crt/.
   const wheel = path.join(tmp, 'site/nvidia/cu13');
   put(path.join(wheel, 'include/cuda_runtime_api.h'), '#define CUDART_VERSION  13000\n');
-  put(path.join(wheel, 'lib/libcudart.so.13'));
-  expect(findCuda(torch, env).cuda).toEqual({
-    include: path.join(wheel, 'include'),
-    lib: path.join(wheel, 'lib/libcudart.so.13'),
-    from: `the wheel in ${wheel}`,
-  });
+  const ofWheel = put(path.join(wheel, 'lib/libcudart.so.13'));
+  expect(find().looked).toContain(`the wheel in ${wheel}: no ${wheel}/include/crt/host_defines.h`);
+  expect(find().cuda).toEqual({ include: `${toolkit}/include`, lib: ofWheel, from: `the toolkit in ${toolkit}` });
+
+  const fetched = path.join(tmp, '.torch/cuda13/nvidia/cu13');
+  headers(fetched, 13000);
+  put(path.join(fetched, 'lib/libcudart.so.13'));
+  expect(find().cuda).toEqual({ include: `${fetched}/include`, lib: ofWheel, from: `the wheel in ${fetched}` });
 });
 
 test('limits are judged by what they forbid', () => {
