@@ -98,6 +98,14 @@ describe('the cap', () => {
     release(fits, now);
   });
 
+  it('is not what a machine without that much memory reports', () => {
+    for (const bytes of [2 ** 47, 2 ** 52]) {
+      const error = thrown(() => call('aten::empty.memory_format', [bytes, bytes === 2 ** 52 ? 1024 : 1], 0));
+      expect(error.code).toBe('E_OUT_OF_MEMORY');
+      expect(error.message).toContain('the system refused');
+    }
+  });
+
   it('holds inside operators, in backward, and for the cache', () => {
     native().emptyCache();
     const x = call('aten::ones', [MiB]);

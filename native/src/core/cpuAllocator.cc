@@ -25,6 +25,8 @@ constexpr size_t kPage = 4096;
 constexpr size_t kMapped = size_t{1} << 20;
 // A loop whose sizes never repeat would cache without end: beyond this, or the most that was ever live, all of it goes.
 constexpr int64_t kLeastCacheLimit = int64_t{64} << 20;
+// More than any machine has, and sums of it still fit.
+constexpr size_t kLargestRequest = size_t{1} << 60;
 constexpr uint8_t kPriority = 100;
 
 // Before every block's bytes, keeping them on a cache line of their own.
@@ -60,7 +62,7 @@ class Allocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     const c10::Device cpu(c10::DeviceType::CPU);
     if (bytes == 0) return {nullptr, cpu};
-    if (bytes > size_t{1} << 53) refuse(std::numeric_limits<int64_t>::max());
+    if (bytes > kLargestRequest) refusedBySystem(bytes);
     void* data = take(blockBytesFor(bytes)) + 1;
     return {data, data, &giveBack, cpu};
   }
@@ -121,11 +123,7 @@ class Allocator final : public c10::Allocator {
       dropCache();
       block = fromSystem(blockBytes);
     }
-    if (block == nullptr) {
-      throw c10::OutOfMemoryError(c10::SourceLocation{__func__, __FILE__, __LINE__},
-                                  "the system refused " + std::to_string(size) + " bytes on cpu, " +
-                                      std::to_string(stats_.allocated) + " are in use");
-    }
+    if (block == nullptr) refusedBySystem(blockBytes);
     block->blockBytes = blockBytes;
     stats_.reserved += size;
     ++stats_.systemAllocations;
@@ -151,6 +149,12 @@ class Allocator final : public c10::Allocator {
       for (Header* block : blocks) toSystem(block);
     }
     cache_.clear();
+  }
+
+  [[noreturn]] void refusedBySystem(size_t bytes) const {
+    throw c10::OutOfMemoryError(c10::SourceLocation{__func__, __FILE__, __LINE__},
+                                "the system refused " + std::to_string(bytes) + " bytes on cpu, " +
+                                    std::to_string(stats_.allocated) + " are in use");
   }
 
   [[noreturn]] void refuse(int64_t need) const { throw CapExceeded(need, cap_, stats_.allocated); }
