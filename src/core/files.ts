@@ -1,4 +1,5 @@
-import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { TierraError } from './errors.ts';
 import { faultPoint } from './faults.ts';
 
@@ -66,6 +67,21 @@ export function writeFully(fd: number, bytes: Uint8Array, position: number, path
     if (put === 0) throw ioError(`write ${length} bytes at ${position + done}`, path, new Error('no progress'));
     done += put;
   }
+}
+
+/**
+ * Makes a folder and those above it; an existing folder is no error. Not by `mkdirSync`'s `recursive`, which never
+ * returns where the kernel answers "no such file" below a folder that exists, as in `/proc` (Node 20).
+ */
+export function makeFolder(path: string): void {
+  withIo('create the folder', path, () => {
+    if (!existsSync(dirname(path))) makeFolder(dirname(path));
+    try {
+      mkdirSync(path);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
+    }
+  });
 }
 
 /** Flushes a file to the device. A failed flush must never be retried: the kernel may have dropped the pages. */
