@@ -4,6 +4,7 @@ import type { DecodeOptions, StreamDecoder, Tokenizer } from './tokenizer.ts';
 import { readTokenizerDefinition, type TokenizerDefinition } from './tokenizerDefinition.ts';
 import { type Library, library } from './tokenizerLibrary.ts';
 import { checkSupported, mendLibrary } from './tokenizerSupport.ts';
+import { byWords } from './wordSplit.ts';
 
 /**
  * A Hugging Face tokenizer from its `tokenizer.json`, or from a folder with one. End-of-text is what the folder's
@@ -43,19 +44,20 @@ function wrap(opened: Library, definition: TokenizerDefinition): Tokenizer {
     if (ids.length === 0) return '';
     return opened.decode(ids, { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
   };
+  const encode = (text: string): number[] => {
+    const { ids } = opened.encode(text, { add_special_tokens: false });
+    if (ids.every((id) => id >= 0 && id < vocabularySize)) return ids;
+    throw new TierraError('E_DATA', `tokenizer ${name}: a part of ${JSON.stringify(text.slice(0, 40))} has no id`, {
+      hint: 'The vocabulary neither covers all bytes nor has an unknown token.',
+    });
+  };
   return {
     name,
     vocabularySize,
     endOfText: endOfText?.id ?? null,
     startOfText: startOfText?.id ?? null,
     fingerprint: createHash('sha256').update(bytes).update(`end ${endOfText?.id}`).digest('hex').slice(0, 32),
-    encode(text) {
-      const { ids } = opened.encode(text, { add_special_tokens: false });
-      if (ids.every((id) => id >= 0 && id < vocabularySize)) return ids;
-      throw new TierraError('E_DATA', `tokenizer ${name}: a part of ${JSON.stringify(text.slice(0, 40))} has no id`, {
-        hint: 'The vocabulary covers neither all bytes nor has an unknown token.',
-      });
-    },
+    encode: byWords(encode, definition),
     decode,
     createDecoder: (options) => streamDecoder((ids) => decode(ids, options)),
   };

@@ -3,12 +3,12 @@ import { MiB } from '../core/units.ts';
 import { type CorpusFile, readPieces } from './corpusFiles.ts';
 
 /** Texts up to this length are tokenized in one go. */
-const wholeBytes = 4 * MiB;
+const wholeBytes = MiB;
 
 /**
- * A text file as strings small enough to tokenize. A file up to 4 MiB is one piece. A larger one is cut after a line break
- * that is followed by visible text, where the tokenizers in use today split anyway; one that joins tokens across lines
- * gives a few other ids at the cuts. A leading byte order mark is dropped; bytes that are not UTF-8 become U+FFFD and
+ * A text file as strings small enough to tokenize. A file up to 1 MiB is one piece. A larger one is cut after a line break
+ * that is followed by visible text, where the tokenizers in use today split anyway; one that joins tokens across lines,
+ * or puts a space before a text (Llama 2), gives another id or two at each cut. A leading byte order mark is dropped; bytes that are not UTF-8 become U+FFFD and
  * are reported once.
  */
 export function* textPieces(

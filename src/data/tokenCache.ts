@@ -54,7 +54,7 @@ export async function openOrBuild(
   }
   makeFolder(cacheFolder);
   const lock = new BuildLock(`${folder}.lock`);
-  const isThere = (): boolean => !(closeIfOpen(tryOpen(folder, plan.key, false)) instanceof Error);
+  const isThere = (): boolean => !(closeIfOpen(tryOpen(folder, plan.key, verify)) instanceof Error);
   const outcome = await lock.acquire(isThere, () =>
     note(`another process is tokenizing the same data, waiting for ${folder}`),
   );

@@ -7,6 +7,7 @@ import * as untyped from '@huggingface/tokenizers';
 export interface Library {
   readonly pre_tokenizer: object | null;
   readonly decoder: object | null;
+  readonly model: object;
   encode(text: string, options: { readonly add_special_tokens: boolean }): { readonly ids: number[] };
   decode(
     ids: readonly number[],
@@ -16,6 +17,11 @@ export interface Library {
 
 export interface ByteLevelStep {
   pattern: RegExp;
+}
+
+export interface UnigramModel {
+  encode: (tokens: readonly string[]) => string[];
+  tokenize(text: string): string[];
 }
 
 export interface DigitsStep {
@@ -30,6 +36,7 @@ interface LibraryModule {
   readonly SequencePreTokenizer: Class<{ readonly tokenizers: readonly (object | null)[] }>;
   readonly ByteLevelPreTokenizer: Class<ByteLevelStep>;
   readonly DigitsPreTokenizer: Class<DigitsStep>;
+  readonly Unigram: Class<UnigramModel>;
   readonly SequenceDecoder: Class<{ readonly decoders: readonly object[] }>;
   readonly ByteFallbackDecoder: Class<{ text_decoder: InstanceType<typeof TextDecoder> }>;
 }

@@ -43,9 +43,11 @@ function stepsOf(step: unknown): Json[] {
 }
 
 /** Mends what the library does otherwise than the reference and lets be set from outside. */
-export function mendLibrary({ pre_tokenizer, decoder }: Library): void {
+export function mendLibrary({ pre_tokenizer, decoder, model }: Library): void {
   if (pre_tokenizer !== null) mendPreTokenizer(pre_tokenizer);
   if (decoder !== null) mendDecoder(decoder);
+  // The library spreads all tokens of a text into one call, which overflows the stack for long ones.
+  if (model instanceof library.Unigram) model.encode = (tokens) => tokens.flatMap((token) => model.tokenize(token));
 }
 
 function mendPreTokenizer(step: object): void {

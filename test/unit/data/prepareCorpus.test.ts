@@ -1,5 +1,3 @@
-import { renameSync } from 'node:fs';
-import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { bytes, idsOf, prepare } from './corpora.ts';
 import { folderWith } from './helpers.ts';
@@ -37,17 +35,5 @@ describe('byte-level text', () => {
     const { train } = await prepare(root, { maxBytes: 6, separator: 'none', sequenceLength: 5 });
     expect(idsOf(train)).toEqual(bytes('abcdef'));
     expect(train.sequences).toBe(1);
-  });
-});
-
-describe('cache', () => {
-  test('is used again for the same content under other names and times', async () => {
-    const root = folderWith({ 'a.txt': 'some text to keep' });
-    const first = await prepare(root);
-    renameSync(path.join(root, 'a.txt'), path.join(root, 'z.txt'));
-    const second = await prepare(root);
-    expect(first.notes.join('\n')).toMatch(/tokenizing 1 files/);
-    expect(second.notes.join('\n')).toMatch(/^using the tokens in/);
-    expect(second.train.fingerprint).toBe(first.train.fingerprint);
   });
 });
