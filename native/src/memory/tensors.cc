@@ -3,6 +3,7 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/ops/from_blob.h>
 
+#include "core/emptied.h"
 #include "core/error.h"
 
 namespace tierra::memory {
@@ -57,12 +58,14 @@ void bindStorage(const at::Tensor& tensor, const std::shared_ptr<Arena>& arena, 
   const c10::Storage& storage = tensor.storage();
   storage.set_data_ptr_noswap(c10::DataPtr(data, new ArenaUse(arena), drop, device));
   storage.set_nbytes(bytes);
+  unmarkEmptied(*storage.unsafeGetStorageImpl());
 }
 
 void unbindStorage(const at::Tensor& tensor) {
   const c10::Storage& storage = tensor.storage();
   storage.set_data_ptr_noswap(c10::DataPtr(nullptr, storage.device()));
   storage.set_nbytes(0);
+  markEmptied(*storage.unsafeGetStorageImpl());
 }
 
 }  // namespace tierra::memory
