@@ -1,15 +1,20 @@
 import { z } from 'zod';
 import { nearest } from '../core/nearest.ts';
+import { limits } from './limits.ts';
 import type { Problem } from './problems.ts';
 import { configSchema } from './schema/index.ts';
 import { branches, branchFor, childOf, knownKeys, markOf, peel, phrase } from './schemaWalk.ts';
 import { suggestKey } from './suggest.ts';
 import { formatPath, type Path, placeOf, type SourceTree, valueAt } from './tree.ts';
 
-/** What the validator found, in our words and with places. One problem per leaf, however many checks it failed. */
+/**
+ * What the validator found, in our words and with places. One problem per leaf, however many checks it failed.
+ * Stops a little after as many problems as an error tells.
+ */
 export function diagnose(tree: SourceTree, issues: readonly z.core.$ZodIssue[]): Problem[] {
   const problems = new Map<string, Problem>();
   for (const issue of issues) {
+    if (problems.size > limits.problems) break;
     for (const problem of explain(tree, issue)) problems.set(problem.message, problem);
   }
   return [...problems.values()];
@@ -19,7 +24,8 @@ function explain(tree: SourceTree, issue: z.core.$ZodIssue): Problem[] {
   const { path, schema } = locate(tree, issue.path as Path);
   const value = valueAt(tree.root, path);
   if (phrase(schema) !== undefined) return [wrongValue(tree, path, schema, value)];
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(tree, path, schema, key, value));
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.slice(0, limits.problems + 1).map((key) => unknownKey(tree, path, schema, key, value));
   if (schema instanceof z.ZodUnion) return explainChoice(tree, path, schema, value);
   return [wrongValue(tree, path, schema, value)];
 }
@@ -42,7 +48,8 @@ function explainChoice(tree: SourceTree, path: Path, schema: z.ZodUnion, value: 
   const marks = branches(schema).map(markOf);
   if (branch === undefined) {
     const unknown = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : [];
-    if (unknown.length > 0) return unknown.map((key) => unknownKey(tree, path, schema, key, value));
+    if (unknown.length > 0)
+      return unknown.slice(0, limits.problems + 1).map((key) => unknownKey(tree, path, schema, key, value));
     return [
       at(tree, path, 'value', `${formatPath(path)}: expected a map with ${marks.join(', ')}, got ${show(value)}`),
     ];

@@ -1,4 +1,5 @@
 import { type ErrorCode, TierraError } from '../core/errors.ts';
+import { limits } from './limits.ts';
 import { formatPlace, type Place } from './tree.ts';
 
 /** One thing wrong with a configuration. */
@@ -20,11 +21,12 @@ export function problemsError(source: string, problems: readonly Problem[], hint
   const ordered = [...problems].sort(
     (a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0),
   );
-  const lines = ordered.map(describe);
+  const lines = ordered.slice(0, limits.problems).map(describe);
+  const untold = ordered.length > lines.length;
+  const count = `${untold ? 'more than ' : ''}${lines.length} problems`;
+  if (untold) lines.push('...');
   const message =
-    lines.length === 1
-      ? lines[0]!
-      : `${source}: ${lines.length} problems\n${lines.map((line) => `  ${line}`).join('\n')}`;
+    lines.length === 1 ? lines[0]! : `${source}: ${count}\n${lines.map((line) => `  ${line}`).join('\n')}`;
   const code = problems[0]?.code ?? 'E_CONFIG';
   const agreed = problems.every((problem) => (problem.code ?? 'E_CONFIG') === code);
   return new TierraError(agreed ? code : 'E_CONFIG', message, {

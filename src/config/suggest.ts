@@ -33,8 +33,11 @@ export function suggestKey(name: string, siblings: readonly string[]): string | 
     const elsewhere = same(everywhere.keys(), wanted);
     if (elsewhere !== undefined) return everywhere.get(elsewhere);
   }
+  // In a shorter name every letter could be a slip.
+  if (name.length < 3) return undefined;
   const slip = nearest(name, siblings);
   if (slip !== undefined) return slip;
+  if (name.length < 5) return undefined;
   const far = nearest(name, everywhere.keys());
   return far === undefined ? undefined : everywhere.get(far);
 }

@@ -1,9 +1,10 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { limits } from './limits.ts';
 import { type Problem, problemsError } from './problems.ts';
 import {
   emptyTree,
   formatPath,
+  formatPlace,
   isForbiddenKey,
   isPlainObject,
   type Path,
@@ -36,12 +37,13 @@ export function parseYaml(text: string, source: string): SourceTree {
     schema: 'core',
     lineCounter: lines,
     prettyErrors: false,
-    uniqueKeys: true,
+    // The library compares each key with all before it, minutes for a long file; `read` looks them up instead.
+    uniqueKeys: false,
     logLevel: 'error',
   });
   const syntax: Problem[] = [...document.errors, ...document.warnings].map((error) => ({
     place: placeAt(error.pos[0]),
-    message: `not valid YAML: ${error.message}`,
+    message: `not valid YAML: ${error.message.includes('call stack') ? 'nested too deeply' : error.message}`,
   }));
   if (document.directives?.yaml.explicit && document.directives.yaml.version !== '1.2') {
     syntax.push({ place: placeAt(0), message: `YAML ${document.directives.yaml.version} is not read, only 1.2` });
@@ -51,6 +53,8 @@ export function parseYaml(text: string, source: string): SourceTree {
   const tree = emptyTree();
   const problems: Problem[] = [];
   let values = 0;
+  // `Alias.resolve` of the library visits the whole document each time.
+  const anchors = new Map<string, Node>();
   const fail = (offset: number, message: string): never => {
     throw problemsError(source, [...problems, { place: placeAt(offset), message }]);
   };
@@ -61,8 +65,13 @@ export function parseYaml(text: string, source: string): SourceTree {
     if (path.length > limits.depth) fail(offset, `nested deeper than ${limits.depth} levels`);
     if (path.length > 0) tree.valuePlaces.set(pathKey(path), placeAt(offset));
     if (isAlias(node)) {
-      const target = node.resolve(document) ?? fail(offset, `unknown alias *${node.source}`);
+      const target = anchors.get(node.source) ?? fail(offset, `unknown alias *${node.source}`);
       return read(target, path, offset);
+    }
+    if (isNode(node) && node.anchor !== undefined) {
+      const earlier = anchors.get(node.anchor);
+      if (earlier !== undefined && earlier !== node) fail(offset, `the anchor &${node.anchor} is given twice`);
+      anchors.set(node.anchor, node);
     }
     if (isSeq(node)) {
       return node.items.map((item, index) => read(item as Node | null, [...path, index], offsetOf(item, offset)));
@@ -79,6 +88,12 @@ export function parseYaml(text: string, source: string): SourceTree {
         const inner = [...path, name];
         if (isForbiddenKey(name)) {
           problems.push({ place: placeAt(keyOffset), message: `"${formatPath(inner)}" is not allowed as a key` });
+          continue;
+        }
+        if (Object.hasOwn(object, name)) {
+          const first = tree.keyPlaces.get(pathKey(inner));
+          const where = first === undefined ? '' : `, first at ${formatPlace(first)}`;
+          problems.push({ place: placeAt(keyOffset), message: `"${formatPath(inner)}" is given twice${where}` });
           continue;
         }
         tree.keyPlaces.set(pathKey(inner), placeAt(keyOffset));

@@ -10,11 +10,13 @@ useWorkingFolder();
 test.each([
   ['train:\n  steps: [1\ndata: {', /^E_CONFIG run\.yaml.*not valid YAML/s],
   ['train:\n\tsteps: 1', /run\.yaml:2:\d+: not valid YAML: .*[Tt]ab/],
-  ['seed: 1\nseed: 2', /run\.yaml:2:1: not valid YAML: .*unique/],
+  ['seed: 1\nseed: 2', /run\.yaml:2:1: "seed" is given twice, first at run\.yaml:1:1/],
   ['seed: 1\n---\nseed: 2', /not valid YAML: .*multiple documents/],
   ['seed: !!js/function "x"', /run\.yaml:1:7: not valid YAML: .*tag/],
   ['%YAML 1.1\n---\ndata: { shuffle: yes }', /YAML 1\.1 is not read/],
-  ['seed: *nothing', /not valid YAML|unknown alias/],
+  ['seed: *nothing', /run\.yaml:1:7: unknown alias \*nothing/],
+  ['seed: *later\ndata: { field: &later x }', /run\.yaml:1:7: unknown alias \*later/],
+  ['name: &a x\ndata: { field: &a y }', /run\.yaml:2:\d+: the anchor &a is given twice/],
   ['? [1, 2]\n: 3', /a key must be plain text/],
   ['- 1\n- 2', /run\.yaml:1:1: a configuration is a map of sections/],
   ['just text', /a configuration is a map of sections/],
@@ -42,13 +44,20 @@ test('aliases work, and a bomb of them is stopped', () => {
     (_, i) => `  l${i + 1}: &l${i + 1} [${Array(10).fill(`*l${i}`).join(', ')}]`,
   );
   expect(refuse(`model:\n  l0: &l0 [x]\n${levels.join('\n')}\n`)).toMatch(/more than 20000 values once aliases/);
-  expect(refuse('model: &m { preset: *m }')).toMatch(/nested deeper than 32 levels|alias/);
+  expect(refuse('model: &m { preset: *m }')).toMatch(/nested deeper than 32 levels/);
 });
 
 test('too large, too deep, not text', () => {
-  expect(refuse(`# ${'x'.repeat(2 ** 20)}\n`)).toMatch(/^E_IO .*has 10485\d\d bytes, more than 1048576/);
+  expect(refuse(`# ${'x'.repeat(2 ** 18)}\n`)).toMatch(/^E_IO .*has 26214\d bytes, more than 262144/);
   expect(refuse(`model: ${'['.repeat(40)}${']'.repeat(40)}`)).toContain('nested deeper than 32 levels');
-  expect(refuse(`model: ${'{a: '.repeat(5000)}1${'}'.repeat(5000)}`)).toMatch(/^E_CONFIG/);
+  expect(refuse(`model: ${'{a: '.repeat(5000)}1${'}'.repeat(5000)}`)).toMatch(/^E_CONFIG .*nested too deeply/s);
+});
+
+test('no more problems than anyone reads, and no longer than it takes to read them', () => {
+  const keys = Array.from({ length: 15_000 }, (_, i) => `unknown${i}: 1`).join('\n');
+  const lines = refuse(keys).split('\n');
+  expect(lines[0]).toBe('E_CONFIG run.yaml: more than 50 problems');
+  expect(lines).toHaveLength(52);
 });
 
 test('files that are not there or no files', () => {
