@@ -1,5 +1,12 @@
 import fc from 'fast-check';
-import type { ParameterSpec } from '../../../src/memory/index.ts';
+import {
+  describeMachine,
+  type ElementBytes,
+  estimateTrace,
+  layOut,
+  type ParameterSpec,
+  type PlanInput,
+} from '../../../src/memory/index.ts';
 
 /** Parameter lists in order of first use: mixed sizes, frozen ones, groups, ties to earlier units. */
 export const parameterLists: fc.Arbitrary<ParameterSpec[]> = fc
@@ -30,4 +37,54 @@ export const parameterLists: fc.Arbitrary<ParameterSpec[]> = fc
       }
     });
     return list;
+  });
+
+const rate = (low: number, high: number) => fc.double({ min: low, max: high, noNaN: true });
+
+/** Anything a planner may be asked: random model, machine and step, with budgets around what is needed. */
+export const problems: fc.Arbitrary<PlanInput> = fc
+  .record({
+    parameters: parameterLists,
+    types: fc.constantFrom<ElementBytes>(
+      { computeBytes: 2, stateBytes: 4 },
+      { computeBytes: 4, stateBytes: 4 },
+      { computeBytes: 8, stateBytes: 8 },
+    ),
+    training: fc.integer({ min: 0, max: 4 }).map((n) => n > 0),
+    accumulation: fc.constantFrom('horizontal' as const, 'vertical' as const),
+    microBatches: fc.constantFrom(1, 1, 2, 3),
+    clipping: fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
+    activation: fc.integer({ min: 0, max: 300_000 }),
+    /** In largest units, in whole models, in whole models. */
+    gpu: fc.oneof({ weight: 4, arbitrary: rate(1, 6) }, rate(0.5, 60)),
+    host: rate(0.2, 3),
+    nvme: fc.oneof(fc.constant(0), rate(1, 4)),
+    speeds: fc.record({ pcie: rate(1, 60), dram: rate(5, 200), diskRead: rate(0.3, 10), diskWrite: rate(0.3, 10) }),
+    tokens: fc.integer({ min: 1, max: 4000 }),
+    chunkElements: fc.option(fc.integer({ min: 2048, max: 400_000 }), { nil: undefined }),
+  })
+  .map(({ parameters, types, training, accumulation, microBatches, clipping, activation, speeds, tokens, ...rest }) => {
+    const layout = layOut(parameters, rest.chunkElements === undefined ? {} : { chunkElements: rest.chunkElements });
+    const machine = { ...describeMachine({ ...speeds, tflops: 0.5 }), latencySeconds: 1e-6 };
+    const trace = estimateTrace({
+      layout,
+      machine,
+      mode: training ? 'training' : 'forward',
+      accumulation,
+      microBatches,
+      tokens,
+      nonModelBytes: () => activation,
+    });
+    const elements = layout.chunks.reduce((sum, chunk) => sum + chunk.elements, 0);
+    const whole = elements * (types.computeBytes + (training ? 3 * types.stateBytes : 0));
+    const unit = Math.max(
+      ...layout.chunksOfUnit.map((chunks) => chunks.reduce((sum, chunk) => sum + layout.chunks[chunk]!.elements, 0)),
+    );
+    const unitBytes = unit * (types.computeBytes + (microBatches > 1 ? types.stateBytes : 0));
+    const budgets = {
+      gpu: activation + Math.floor(rest.gpu * unitBytes),
+      host: Math.floor(rest.host * whole),
+      nvme: Math.floor(rest.nvme * whole),
+    };
+    return { layout, trace, types, machine, budgets, clipping };
   });

@@ -1,0 +1,155 @@
+import { fillArenas } from './arenas.ts';
+import { Draft, Ring } from './draft.ts';
+import { type EmitContext, LeaseIndex } from './emitContext.ts';
+import { emitTransfers } from './emitTransfers.ts';
+import { emitUpdates } from './emitUpdates.ts';
+import type { Placement } from './placement.ts';
+import type { ChunkPlan, Plan, PlanForecast, Ticket } from './plan.ts';
+import type { Program } from './program.ts';
+import { slotIn } from './program.ts';
+import { type Eviction, planResidency } from './residency.ts';
+import type { StepModel } from './stepModel.ts';
+import { type PerTier, ticketId } from './types.ts';
+
+export interface Assembly {
+  readonly model: StepModel;
+  readonly placement: Placement;
+  readonly budgets: PerTier;
+  readonly otherBytes: PerTier;
+}
+
+/** A plan's tickets and moments, or those of several steps in a row. */
+export function assemble(
+  { model, placement }: Assembly,
+  options: {
+    readonly steps: number;
+    readonly cyclic: boolean;
+    readonly onDemand: boolean;
+    readonly slack: number;
+    readonly eviction: Eviction;
+  },
+): EmitContext {
+  const arenas = fillArenas(model, placement);
+  const draft = new Draft(options.cyclic, model.trace.moments.length);
+  const leases = planResidency(model, placement, options);
+  const { staging } = arenas;
+  const context: EmitContext = {
+    model,
+    placement,
+    arenas,
+    draft,
+    stays: new LeaseIndex(arenas, leases),
+    onDemand: options.onDemand,
+    rings: {
+      fetch: new Ring(draft, staging.fetch),
+      gradient: new Ring(draft, staging.gradient),
+      unpark: new Ring(draft, staging.unpark),
+      state: new Ring(draft, staging.state),
+      accumulate: new Ring(draft, staging.accumulate),
+      out: new Ring(draft, staging.out),
+    },
+    parameterReady: new Map(),
+    stateReady: new Map(),
+    arrivals: new Map(),
+  };
+  for (let step = 0; step < options.steps; step++) {
+    emitTransfers(context, step);
+    emitUpdates(context, step);
+  }
+  draft.finish();
+  return context;
+}
+
+const noForecast: PlanForecast = {
+  stepSeconds: 0,
+  computeSeconds: 0,
+  stallSeconds: {},
+  movedBytes: { read: 0, write: 0, toDevice: 0, toHost: 0, update: 0 },
+  busySeconds: { read: 0, write: 0, toDevice: 0, toHost: 0, update: 0 },
+};
+
+/** The steady-state step as a plan, without a forecast yet. */
+export function assemblePlan(assembly: Assembly, slack: number, policy: string): Plan {
+  const options = { steps: 1, cyclic: true, onDemand: false, slack, eviction: 'belady' } as const;
+  const { draft, arenas, model, placement } = assemble(assembly, options);
+  const ids = (indices: ReadonlySet<number>) => [...indices].sort((a, b) => a - b).map(ticketId);
+  const chunks = placement.chunks.map(({ resident, parameterHome, stateHome, update }, chunk): ChunkPlan => {
+    const { parameter, state, gpuSlot, gradients, flips } = arenas.chunks[chunk]!;
+    const { id } = model.uses[chunk]!.chunk;
+    return { chunk: id, parameterHome, stateHome, resident, update, flips, parameter, state, gpuSlot, gradients };
+  });
+  return {
+    version: 1,
+    policy,
+    signature: model.trace.signature,
+    layoutHash: model.layout.hash,
+    types: model.types,
+    mode: model.trace.mode,
+    budgets: assembly.budgets,
+    otherBytes: assembly.otherBytes,
+    arenaBytes: arenas.bytes,
+    slots: arenas.slots,
+    chunks,
+    moments: draft.moments.map(({ step: _, waits, waitsPrevious, ...moment }) => ({
+      ...moment,
+      waits: ids(waits),
+      waitsPrevious: ids(waitsPrevious),
+    })),
+    tickets: draft.tickets.map(
+      ({ index, step: _, after, afterPrevious, ...ticket }): Ticket => ({
+        ...ticket,
+        id: ticketId(index),
+        after: ids(after),
+        afterPrevious: ids(afterPrevious),
+      }),
+    ),
+    forecast: noForecast,
+  };
+}
+
+/** `steps` steps of a policy that fetches on demand, ready for the null device. */
+export function assembleReactive(assembly: Assembly, eviction: Eviction, steps: number): Program {
+  const { draft, arenas, model } = assemble(assembly, { steps, cyclic: false, onDemand: true, slack: 0, eviction });
+  const onDevice = (chunk: number) => {
+    const { parameter, state, gradients } = arenas.chunks[chunk]!;
+    return { parameter: parameter.slot, state: state!.slot, gradients: gradients.map((place) => place.slot) };
+  };
+  return {
+    steps,
+    momentsPerStep: draft.momentsPerStep,
+    microBatches: model.trace.microBatches,
+    training: model.trace.mode === 'training',
+    types: model.types,
+    layout: model.layout,
+    slotTiers: arenas.slots.map((slot) => slot.tier),
+    arenaBytes: arenas.bytes,
+    otherBytes: assembly.otherBytes,
+    budgets: assembly.budgets,
+    rest: arenas.chunks.flatMap(({ parameter, state }, index) => {
+      const chunk = model.uses[index]!.chunk.id;
+      return [
+        { slot: parameter.slot, chunk, kind: 'parameter' as const },
+        ...(state === null ? [] : [{ slot: state.slot, chunk, kind: 'state' as const }]),
+      ];
+    }),
+    moments: draft.moments.map((moment) => ({
+      ...moment,
+      seconds: model.trace.moments[moment.index]!.seconds,
+      nonModelBytes: model.trace.moments[moment.index]!.nonModelBytes,
+      waits: [...moment.waits],
+      deviceUpdates: moment.deviceUpdates.map((chunk) => ({ chunk, ...onDevice(chunk) })),
+    })),
+    tickets: draft.tickets.map((ticket) => ({
+      ...ticket,
+      after: [...ticket.after],
+      priority: ticket.step * draft.momentsPerStep + ticket.priority,
+      from: slotIn(ticket.from, ticket.step),
+      to: slotIn(ticket.to, ticket.step),
+      stateTo: ticket.stateTo === undefined ? null : slotIn(ticket.stateTo, ticket.step),
+      gradients: (ticket.gradients ?? []).map((place) => slotIn(place, ticket.step)),
+      part: ticket.part ?? 0,
+      microBatch: ticket.microBatch ?? -1,
+      add: ticket.add ?? false,
+    })),
+  };
+}

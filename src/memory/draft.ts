@@ -1,0 +1,133 @@
+import type { PlannedMoment, Ticket } from './plan.ts';
+import { type SlotId, ticketId } from './types.ts';
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+type Unlinked = Omit<Ticket, 'id' | 'after' | 'afterPrevious' | 'afterMoment' | 'afterPreviousMoment'>;
+
+/** A ticket under construction. References are indices over all drafted steps; "previous" ones appear in cyclic drafts only. */
+export interface DraftTicket extends Unlinked {
+  readonly index: number;
+  readonly step: number;
+  readonly after: Set<number>;
+  readonly afterPrevious: Set<number>;
+  afterMoment: number;
+  afterPreviousMoment: number;
+}
+
+export interface DraftMoment extends Mutable<Omit<PlannedMoment, 'waits' | 'waitsPrevious'>> {
+  readonly step: number;
+  readonly waits: Set<number>;
+  readonly waitsPrevious: Set<number>;
+}
+
+/** What frees a slot or makes bytes valid: tickets, and moments up to one (-1: none). */
+export interface Release {
+  readonly tickets: readonly number[];
+  readonly moment: number;
+}
+
+/**
+ * Collects tickets of one cyclic step (a plan), or of several steps in a row (reactive policies, whose course need not repeat).
+ * Moments are numbered through all steps; in a cyclic draft moment -1 is the previous step's last one.
+ */
+export class Draft {
+  readonly tickets: DraftTicket[] = [];
+  readonly moments: DraftMoment[] = [];
+  readonly cyclic: boolean;
+  readonly momentsPerStep: number;
+  readonly #atEnd: (() => void)[] = [];
+
+  constructor(cyclic: boolean, momentsPerStep: number) {
+    this.cyclic = cyclic;
+    this.momentsPerStep = momentsPerStep;
+  }
+
+  add(step: number, ticket: Unlinked): DraftTicket {
+    const links = {
+      after: new Set<number>(),
+      afterPrevious: new Set<number>(),
+      afterMoment: -1,
+      afterPreviousMoment: -1,
+    };
+    const draft = { ...ticket, ...links, index: this.tickets.length, step };
+    this.tickets.push(draft);
+    return draft;
+  }
+
+  /** `ticket` may start when moment `moment` is done; a negative one belongs to the step before the first. */
+  afterMoment(ticket: DraftTicket, moment: number): void {
+    if (moment >= 0) ticket.afterMoment = Math.max(ticket.afterMoment, moment);
+    else if (this.cyclic) {
+      ticket.afterPreviousMoment = Math.max(ticket.afterPreviousMoment, moment + this.momentsPerStep);
+    }
+  }
+
+  after(ticket: DraftTicket, release: Release): void {
+    for (const index of release.tickets) ticket.after.add(index);
+    if (release.moment >= 0) this.afterMoment(ticket, release.moment);
+  }
+
+  /** The same, meant of the step before: known only when the draft is complete, and only if it is cyclic. */
+  afterPrevious(ticket: DraftTicket, release: () => Release | undefined): void {
+    if (!this.cyclic) return;
+    this.#atEnd.push(() => {
+      const known = release();
+      for (const index of known?.tickets ?? []) ticket.afterPrevious.add(index);
+      if (known !== undefined && known.moment >= 0) this.afterMoment(ticket, known.moment - this.momentsPerStep);
+    });
+  }
+
+  /** Runs when everything is drafted. */
+  atEnd(action: () => void): void {
+    this.#atEnd.push(action);
+  }
+
+  finish(): void {
+    for (const action of this.#atEnd) action();
+  }
+}
+
+/** One stay in a ring's slot: taken by a ticket, free when all of `freedBy` are complete. */
+export interface Stay {
+  readonly slot: SlotId;
+  readonly freedBy: number[];
+}
+
+/** Staging slots taken in turn. Whoever takes a slot waits for the stay before; the first ones for the step before. */
+export class Ring {
+  readonly #draft: Draft;
+  readonly #slots: readonly SlotId[];
+  readonly #stays: { readonly ticket: DraftTicket; readonly stay: Stay }[] = [];
+
+  constructor(draft: Draft, slots: readonly SlotId[]) {
+    this.#draft = draft;
+    this.#slots = slots;
+    draft.atEnd(() => this.#link());
+  }
+
+  /** The slot that the next ticket will fill; `bind` it to that ticket. */
+  next(): SlotId {
+    return this.#slots[this.#stays.length % this.#slots.length]!;
+  }
+
+  take(ticket: DraftTicket): Stay {
+    const stay: Stay = { slot: this.next(), freedBy: [] };
+    this.#stays.push({ ticket, stay });
+    return stay;
+  }
+
+  #link(): void {
+    const depth = this.#slots.length;
+    this.#stays.forEach(({ ticket }, turn) => {
+      const before = this.#stays[turn - depth];
+      if (before !== undefined) for (const index of before.stay.freedBy) ticket.after.add(index);
+      else if (this.#draft.cyclic) {
+        const count = this.#stays.length;
+        const lastTurn = count - 1 - ((count - 1 - turn) % depth);
+        for (const index of this.#stays[lastTurn]!.stay.freedBy) ticket.afterPrevious.add(index);
+      }
+    });
+  }
+}
+
+export const draftId = (index: number) => ticketId(index);

@@ -1,0 +1,46 @@
+import type { Machine } from './machine.ts';
+import type { Lane } from './plan.ts';
+
+/** Memory traffic per parameter at which `hostUpdateParameters` is measured: bf16 gradient in, fp32 state in and out, bf16 out. */
+const measuredTraffic = 28;
+
+/**
+ * Bytes per second of each busy lane, in the order `read, write, toDevice, toHost, update`. Copies slow down when others run;
+ * all share the host's memory bandwidth in proportion to what they ask for.
+ */
+export class LaneRates {
+  readonly #machine: Machine;
+  readonly #rates = new Float64Array(5);
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  /** The lane's rate with nothing beside it. */
+  alone(lane: Lane): number {
+    const machine = this.#machine;
+    if (lane === 'read') return machine.readBytes;
+    if (lane === 'write') return machine.writeBytes;
+    if (lane === 'toDevice') return machine.toDevice.alone;
+    if (lane === 'toHost') return machine.toHost.alone;
+    return Math.min(machine.hostUpdateParameters * measuredTraffic, machine.hostDramBytes);
+  }
+
+  /** Valid until the next call. */
+  of(busy: readonly boolean[]): Float64Array {
+    const rates = this.#rates;
+    const machine = this.#machine;
+    const [read, write, toDevice, toHost, update] = busy as [boolean, boolean, boolean, boolean, boolean];
+    rates[0] = read ? machine.readBytes : 0;
+    rates[1] = write ? machine.writeBytes : 0;
+    rates[2] = toDevice ? (toHost || update ? machine.toDevice.together : machine.toDevice.alone) : 0;
+    rates[3] = toHost ? (toDevice || update ? machine.toHost.together : machine.toHost.alone) : 0;
+    rates[4] = update ? this.alone('update') : 0;
+    const wanted = rates[0] + rates[1] + rates[2] + rates[3] + rates[4];
+    if (wanted > machine.hostDramBytes) {
+      const scale = machine.hostDramBytes / wanted;
+      for (let lane = 0; lane < 5; lane++) rates[lane]! *= scale;
+    }
+    return rates;
+  }
+}

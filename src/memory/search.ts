@@ -1,0 +1,98 @@
+import { TierraError } from '../core/errors.ts';
+import type { Placement, Split } from './placement.ts';
+import type { Plan } from './plan.ts';
+import type { Simulation } from './simulation.ts';
+import type { StepModel } from './stepModel.ts';
+
+/** A split, what it led to, and how it ran on the null device. */
+export interface Trial {
+  readonly split: Split;
+  readonly placement: Placement;
+  readonly plan: Plan;
+  readonly forecast: Simulation;
+}
+
+export interface SearchSpace {
+  readonly model: StepModel;
+  readonly feasible: (split: Split) => Placement | TierraError;
+  readonly run: (placement: Placement, split: Split) => Trial;
+}
+
+/** How many more bytes than with no slack a split may move to the GPU. */
+const extraFetchShare = 0.05;
+/** A trial must be this much faster to be worth more bytes. */
+const worthwhile = 0.002;
+
+const start: Split = { gpuStates: 0, residents: 0, slack: 0, hostStates: 1, undo: 1, speculate: 'bottom', staging: 3 };
+
+/**
+ * Looks for the fastest split one dimension at a time, GPU memory first: it decides how much work is left for the rest.
+ * Every trial is a full schedule on the null device. Throws the `E_PLAN` of the most frugal split when nothing fits.
+ */
+export function improve(space: SearchSpace): Trial {
+  const first = firstThatFits(space);
+  const tried = new Map<string, Trial | null>();
+  const trial = (split: Split): Trial | null => {
+    const key = JSON.stringify(split);
+    const known = tried.get(key);
+    if (known !== undefined) return known;
+    const placement = space.feasible(split);
+    const result = placement instanceof TierraError ? null : space.run(placement, split);
+    tried.set(key, result);
+    return result;
+  };
+  let best = trial(first)!;
+  const consider = (change: Partial<Split>): void => {
+    const split = { ...best.split, ...change };
+    const candidate = trial(split);
+    if (candidate === null || !better(candidate, best)) return;
+    if (split.slack > 0) {
+      const frugal = trial({ ...split, slack: 0 });
+      const least = frugal?.forecast.movedBytes.toDevice ?? 0;
+      if (candidate.forecast.movedBytes.toDevice > least * (1 + extraFetchShare)) return;
+    }
+    best = candidate;
+  };
+  for (const gpuStates of [0.5, 1, 0.25, 0.75]) consider({ gpuStates });
+  for (const residents of [0.5, 0.8, 0.25, 0.95]) consider({ residents });
+  for (const slack of slackSteps(best.placement)) consider({ slack });
+  for (const speculate of ['even', 'bottom'] as const) for (const undo of [1, 0.5, 0]) consider({ speculate, undo });
+  if (best.placement.chunks.some((chunk) => chunk.stateHome === 'nvme')) {
+    for (const hostStates of [0.8, 0.6]) consider({ hostStates });
+    for (const staging of [2, 4, 6]) consider({ staging });
+  }
+  for (const nudge of [-0.125, 0.125]) {
+    const gpuStates = best.split.gpuStates + nudge;
+    if (gpuStates >= 0 && gpuStates <= 1) consider({ gpuStates });
+  }
+  return best;
+}
+
+function firstThatFits({ feasible }: SearchSpace): Split {
+  let failure: TierraError | null = null;
+  for (const staging of [3, 2, 1]) {
+    const split = { ...start, staging };
+    const placement = feasible(split);
+    if (!(placement instanceof TierraError)) return split;
+    failure = placement;
+  }
+  throw failure!;
+}
+
+/** Faster, or as fast with fewer bytes over the link. */
+function better(a: Trial, b: Trial): boolean {
+  const gain = b.forecast.stepSeconds - a.forecast.stepSeconds;
+  if (gain > worthwhile * b.forecast.stepSeconds) return true;
+  if (gain < 0) return false;
+  return gain > 0 && linkBytes(a) <= linkBytes(b);
+}
+
+const linkBytes = ({ forecast: { movedBytes } }: Trial): number =>
+  movedBytes.toDevice + movedBytes.read + movedBytes.write;
+
+/** Slack worth trying: what one moment needs, and twice and three times that, as far as the pool goes. */
+function slackSteps({ pools, chunks }: Placement): number[] {
+  const travelling = chunks.filter((chunk) => !chunk.resident).length;
+  const spare = Math.min(pools.normal.count, travelling);
+  return [1, 2, 4, 8, 16, 32].filter((slack) => slack < spare);
+}

@@ -1,0 +1,64 @@
+import { LRUCache } from 'lru-cache';
+
+/** Chooses which chunk has to leave when a slot is needed. Pinned chunks are never among the candidates. */
+export interface VictimPolicy {
+  /** The chunk is used at `moment`. */
+  touch(chunk: number, moment: number): void;
+  /** The chunk's slot was taken or given up. */
+  forget(chunk: number): void;
+  /** One of `candidates`, which is not empty. */
+  victim(candidates: readonly number[], moment: number): number;
+}
+
+/** Next use of a chunk strictly after a moment; `Infinity` when there is none. */
+export type NextUse = (chunk: number, moment: number) => number;
+
+/** Belady's MIN: the furthest next use leaves; ties go to the larger id, so that plans are deterministic. */
+export function beladyPolicy(nextUse: NextUse): VictimPolicy {
+  return {
+    touch() {},
+    forget() {},
+    victim(candidates, moment) {
+      let worst = candidates[0]!;
+      let furthest = nextUse(worst, moment);
+      for (const chunk of candidates) {
+        const next = nextUse(chunk, moment);
+        if (next > furthest || (next === furthest && chunk > worst)) {
+          worst = chunk;
+          furthest = next;
+        }
+      }
+      return worst;
+    },
+  };
+}
+
+/** Least recently used, the baseline every cache is compared with. */
+export function lruPolicy(): VictimPolicy {
+  const recency = new LRUCache<number, true>({ max: 1 << 20 });
+  return {
+    touch(chunk) {
+      recency.set(chunk, true);
+    },
+    forget(chunk) {
+      recency.delete(chunk);
+    },
+    victim(candidates) {
+      const allowed = new Set(candidates);
+      for (const chunk of recency.rkeys()) if (allowed.has(chunk)) return chunk;
+      return candidates[0]!;
+    },
+  };
+}
+
+/** `NextUse` over ascending lists of moments, one list per chunk; lookups must not go back in time by chunk. */
+export function nextUseOf(moments: readonly (readonly number[])[]): NextUse {
+  const cursor = new Int32Array(moments.length);
+  return (chunk, moment) => {
+    const list = moments[chunk]!;
+    let at = cursor[chunk]!;
+    while (at < list.length && list[at]! <= moment) at++;
+    cursor[chunk] = at;
+    return list[at] ?? Number.POSITIVE_INFINITY;
+  };
+}
