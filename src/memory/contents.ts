@@ -1,5 +1,6 @@
 import { TierraError } from '../core/errors.ts';
-import type { Program, ProgramMoment, ProgramTicket } from './program.ts';
+import type { Observer } from './nullDevice.ts';
+import type { Program, ProgramTicket } from './program.ts';
 import type { SlotId } from './types.ts';
 
 interface Content {
@@ -16,7 +17,7 @@ interface Content {
  * Knows what every slot holds, who reads it and who writes it, and throws `E_INTERNAL` the moment a program uses what is not
  * there, overwrites what is in use, loses a gradient or updates twice. The null device runs every program under its eyes.
  */
-export class SlotContents {
+export class SlotContents implements Observer {
   readonly #program: Program;
   readonly #contents: (Content | null)[];
   readonly #readers: Int32Array;
@@ -42,7 +43,8 @@ export class SlotContents {
     }
   }
 
-  beginTicket(ticket: ProgramTicket): void {
+  beginTicket(index: number): void {
+    const ticket = this.#program.tickets[index]!;
     const who = `${ticket.cause} ticket of chunk ${ticket.chunk} (${ticket.lane}, step ${ticket.step})`;
     for (const [slot, wanted] of this.#inputs(ticket)) {
       this.#expect(slot, wanted, who);
@@ -56,7 +58,8 @@ export class SlotContents {
       );
   }
 
-  endTicket(ticket: ProgramTicket): void {
+  endTicket(index: number): void {
+    const ticket = this.#program.tickets[index]!;
     const source = this.#contents[ticket.from];
     for (const [slot] of this.#inputs(ticket)) this.#readers[slot]!--;
     const { chunk, step } = ticket;
@@ -78,7 +81,8 @@ export class SlotContents {
     }
   }
 
-  beginMoment(moment: ProgramMoment): void {
+  beginMoment(index: number): void {
+    const moment = this.#program.moments[index]!;
     const who = `${moment.pass} moment of step ${moment.step}`;
     for (const { chunk, slot } of moment.parameters) {
       this.#expect(slot, { kind: 'parameter', chunk, version: this.#version(chunk, moment.step) }, who);
@@ -101,7 +105,8 @@ export class SlotContents {
     }
   }
 
-  endMoment(moment: ProgramMoment): void {
+  endMoment(index: number): void {
+    const moment = this.#program.moments[index]!;
     const { step } = moment;
     for (const { slot } of moment.parameters) this.#readers[slot]!--;
     for (const { chunk, slot, part } of moment.gradients) {

@@ -1,12 +1,11 @@
 import { TierraError } from '../core/errors.ts';
-import { SlotContents } from './contents.ts';
 import { LaneRates } from './lanes.ts';
 import type { Machine } from './machine.ts';
-import { type Lane, lanes } from './plan.ts';
-import type { Program } from './program.ts';
+import { lanes } from './plan.ts';
 import { ReadyQueue } from './readyQueue.ts';
+import type { Schedule } from './schedule.ts';
 
-/** When everything happened, by index into the program's tickets and moments, in seconds of the virtual clock. */
+/** When everything happened, by index into the schedule's tickets and moments, in seconds of the virtual clock. */
 export interface Timeline {
   readonly ticketStart: Float64Array;
   readonly ticketEnd: Float64Array;
@@ -19,21 +18,21 @@ export interface Timeline {
   readonly laneHeldBy: Int32Array;
 }
 
-export interface NullDeviceOptions {
-  /** Follow what every slot holds (default). The search leaves it out and checks only the winner. */
-  readonly checkContents?: boolean;
+/** Told of everything as it happens, by index: `SlotContents` follows the bytes this way. */
+export interface Observer {
+  beginTicket(index: number): void;
+  endTicket(index: number): void;
+  beginMoment(index: number): void;
+  endMoment(index: number): void;
 }
 
-const laneIndex: Readonly<Record<Lane, number>> = { read: 0, write: 1, toDevice: 2, toHost: 3, update: 4 };
-
-/**
- * Executes a program on lanes with bandwidths and a virtual clock. Throws `E_INTERNAL` on a deadlock or, with
- * `checkContents`, on any use of bytes that are not there.
- */
-export function runOnNullDevice(program: Program, machine: Machine, options: NullDeviceOptions = {}): Timeline {
-  const { tickets, moments } = program;
-  const ticketCount = tickets.length;
-  const momentCount = moments.length;
+/** Executes a schedule on lanes with bandwidths and a virtual clock. Throws `E_INTERNAL` on a deadlock. */
+export function runOnNullDevice(schedule: Schedule, machine: Machine, observer: Observer | null = null): Timeline {
+  const { lane: laneOf, bytes, afterTicket, afterMoment, momentsAfter } = schedule;
+  const ticketCount = bytes.length;
+  const momentCount = schedule.seconds.length;
+  const ticketWaits = schedule.ticketWaits.slice();
+  const momentWaits = schedule.momentWaits.slice();
   const timeline: Timeline = {
     ticketStart: new Float64Array(ticketCount).fill(-1),
     ticketEnd: new Float64Array(ticketCount).fill(-1),
@@ -43,14 +42,13 @@ export function runOnNullDevice(program: Program, machine: Machine, options: Nul
     momentReadyBy: new Int32Array(momentCount).fill(-1),
     laneHeldBy: new Int32Array(ticketCount).fill(-1),
   };
-  const contents = options.checkContents === false ? null : new SlotContents(program);
   const rates = new LaneRates(machine);
-  const graph = dependents(program);
-  const queues = lanes.map(() => new ReadyQueue(Float64Array.from(tickets, (ticket) => ticket.priority)));
-  const active = new Int32Array(5).fill(-1);
-  const lastOnLane = new Int32Array(5).fill(-1);
-  const remaining = new Float64Array(5);
-  const busy = [false, false, false, false, false];
+  const latency = lanes.map((lane) => machine.latencySeconds * rates.alone(lane));
+  const queues = lanes.map(() => new ReadyQueue(schedule.priority));
+  const active = new Int32Array(lanes.length).fill(-1);
+  const lastOnLane = new Int32Array(lanes.length).fill(-1);
+  const remaining = new Float64Array(lanes.length);
+  const busy = lanes.map(() => false);
   let now = 0;
   let current = -1;
   let nextMoment = 0;
@@ -58,43 +56,65 @@ export function runOnNullDevice(program: Program, machine: Machine, options: Nul
   let open = ticketCount;
 
   const satisfy = (ticket: number, by: number): void => {
-    if (--graph.ticketWaits[ticket]! > 0) return;
+    if (--ticketWaits[ticket]! > 0) return;
     timeline.ticketReadyBy[ticket] = by;
-    queues[laneIndex[tickets[ticket]!.lane]]!.push(ticket);
+    queues[laneOf[ticket]!]!.push(ticket);
   };
   const startWhatCan = (): void => {
-    if (current < 0 && nextMoment < momentCount && graph.momentWaits[nextMoment] === 0) {
+    if (current < 0 && nextMoment < momentCount && momentWaits[nextMoment] === 0) {
       current = nextMoment++;
-      const moment = moments[current]!;
-      contents?.beginMoment(moment);
+      observer?.beginMoment(current);
       timeline.momentStart[current] = now;
-      const updated = moment.deviceUpdates.reduce((sum, { chunk }) => sum + program.layout.chunks[chunk]!.elements, 0);
-      momentLeft = moment.seconds + updated / machine.deviceUpdateParameters;
+      momentLeft = schedule.seconds[current]! + schedule.deviceElements[current]! / machine.deviceUpdateParameters;
     }
-    for (let lane = 0; lane < 5; lane++) {
+    for (let lane = 0; lane < lanes.length; lane++) {
       if (active[lane]! >= 0) continue;
       const ticket = queues[lane]!.pop();
       if (ticket === undefined) continue;
-      contents?.beginTicket(tickets[ticket]!);
+      observer?.beginTicket(ticket);
       active[lane] = ticket;
       busy[lane] = true;
       const held = lastOnLane[lane]!;
       if (held >= 0 && timeline.ticketEnd[held] === now) timeline.laneHeldBy[ticket] = held;
-      remaining[lane] = tickets[ticket]!.bytes + machine.latencySeconds * rates.alone(lanes[lane]!);
+      remaining[lane] = bytes[ticket]! + latency[lane]!;
       timeline.ticketStart[ticket] = now;
+    }
+  };
+  const endMoment = (): void => {
+    const done = current;
+    current = -1;
+    observer?.endMoment(done);
+    timeline.momentEnd[done] = now;
+    for (let edge = afterMoment.start[done]!; edge < afterMoment.start[done + 1]!; edge++) {
+      satisfy(afterMoment.to[edge]!, -2 - done);
+    }
+  };
+  const endTicket = (lane: number): void => {
+    const ticket = active[lane]!;
+    active[lane] = -1;
+    busy[lane] = false;
+    lastOnLane[lane] = ticket;
+    open--;
+    observer?.endTicket(ticket);
+    timeline.ticketEnd[ticket] = now;
+    for (let edge = afterTicket.start[ticket]!; edge < afterTicket.start[ticket + 1]!; edge++) {
+      satisfy(afterTicket.to[edge]!, ticket);
+    }
+    for (let edge = momentsAfter.start[ticket]!; edge < momentsAfter.start[ticket + 1]!; edge++) {
+      const moment = momentsAfter.to[edge]!;
+      if (--momentWaits[moment]! === 0) timeline.momentReadyBy[moment] = ticket;
     }
   };
 
   for (let ticket = 0; ticket < ticketCount; ticket++) {
-    graph.ticketWaits[ticket]!++;
-    satisfy(ticket, -1);
+    if (ticketWaits[ticket] === 0) queues[laneOf[ticket]!]!.push(ticket);
   }
   while (true) {
     startWhatCan();
     const rate = rates.of(busy);
     let step = current >= 0 ? momentLeft : Number.POSITIVE_INFINITY;
     let ending = -1;
-    for (let lane = 0; lane < 5; lane++) {
+    for (let lane = 0; lane < lanes.length; lane++) {
       if (active[lane]! >= 0 && remaining[lane]! / rate[lane]! < step) {
         step = remaining[lane]! / rate[lane]!;
         ending = lane;
@@ -103,28 +123,11 @@ export function runOnNullDevice(program: Program, machine: Machine, options: Nul
     if (step === Number.POSITIVE_INFINITY) break;
     now += step;
     momentLeft -= step;
-    for (let lane = 0; lane < 5; lane++) {
+    for (let lane = 0; lane < lanes.length; lane++) {
       if (active[lane]! >= 0) remaining[lane] = Math.max(0, remaining[lane]! - step * rate[lane]!);
     }
-    if (ending < 0) {
-      const done = current;
-      current = -1;
-      contents?.endMoment(moments[done]!);
-      timeline.momentEnd[done] = now;
-      for (const ticket of graph.afterMoment[done]!) satisfy(ticket, -2 - done);
-      continue;
-    }
-    const ticket = active[ending]!;
-    active[ending] = -1;
-    busy[ending] = false;
-    lastOnLane[ending] = ticket;
-    open--;
-    contents?.endTicket(tickets[ticket]!);
-    timeline.ticketEnd[ticket] = now;
-    for (const next of graph.afterTicket[ticket]!) satisfy(next, ticket);
-    for (const moment of graph.momentsAfter[ticket]!) {
-      if (--graph.momentWaits[moment]! === 0) timeline.momentReadyBy[moment] = ticket;
-    }
+    if (ending < 0) endMoment();
+    else endTicket(ending);
   }
   if (open > 0 || nextMoment < momentCount || current >= 0) {
     throw new TierraError(
@@ -132,32 +135,5 @@ export function runOnNullDevice(program: Program, machine: Machine, options: Nul
       `null device: deadlock at moment ${nextMoment} of ${momentCount}, ${open} of ${ticketCount} tickets never ran`,
     );
   }
-  contents?.finish();
   return timeline;
-}
-
-interface Dependents {
-  readonly ticketWaits: Int32Array;
-  readonly momentWaits: Int32Array;
-  readonly afterTicket: readonly number[][];
-  readonly afterMoment: readonly number[][];
-  readonly momentsAfter: readonly number[][];
-}
-
-function dependents({ tickets, moments }: Program): Dependents {
-  const ticketWaits = new Int32Array(tickets.length);
-  const momentWaits = new Int32Array(moments.length);
-  const afterTicket: number[][] = tickets.map(() => []);
-  const afterMoment: number[][] = moments.map(() => []);
-  const momentsAfter: number[][] = tickets.map(() => []);
-  tickets.forEach((ticket, index) => {
-    for (const earlier of ticket.after) afterTicket[earlier]!.push(index);
-    if (ticket.afterMoment >= 0) afterMoment[ticket.afterMoment]!.push(index);
-    ticketWaits[index] = ticket.after.length + (ticket.afterMoment >= 0 ? 1 : 0);
-  });
-  moments.forEach((moment, index) => {
-    for (const ticket of moment.waits) momentsAfter[ticket]!.push(index);
-    momentWaits[index] = moment.waits.length;
-  });
-  return { ticketWaits, momentWaits, afterTicket, afterMoment, momentsAfter };
 }

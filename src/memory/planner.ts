@@ -4,14 +4,16 @@ import { assemblePlan } from './assemble.ts';
 import type { Layout } from './layout.ts';
 import { budgetSetting } from './ledger.ts';
 import type { Machine } from './machine.ts';
+import { runOnNullDevice } from './nullDevice.ts';
 import { placeAllOnGpu, placeOnGpu } from './placeGpu.ts';
 import { type HostShares, placeBelowGpu } from './placeHost.ts';
 import type { Placement, Split } from './placement.ts';
 import { placeStaticOnGpu } from './placeStatic.ts';
-import { type Lane, lanes, type Plan } from './plan.ts';
+import type { Plan } from './plan.ts';
 import { unroll } from './program.ts';
+import { scheduleOfPlan } from './schedule.ts';
 import { improve, type Trial } from './search.ts';
-import { type Simulation, simulate } from './simulation.ts';
+import { measure, simulate } from './simulation.ts';
 import { modelStep, type StepModel } from './stepModel.ts';
 import type { Trace } from './trace.ts';
 import { type ElementBytes, type PerTier, tiers } from './types.ts';
@@ -43,7 +45,9 @@ export interface PlanInput {
 }
 
 /** Steps a candidate runs on the null device; the last one is measured. */
-const trialSteps = 3;
+const trialSteps = 2;
+/** Steps the winner runs with every slot's contents followed. */
+const checkedSteps = 3;
 
 export interface Problem {
   readonly model: StepModel;
@@ -131,31 +135,18 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
   const { input } = problem;
   const assembly = { ...problem, placement, budgets: input.budgets };
   const plan = assemblePlan(assembly, split.slack, input.policy?.kind ?? 'auto');
-  const program = unroll(plan, input.trace, input.layout, trialSteps);
-  return { split, placement, plan, forecast: simulate(program, input.machine, { checkContents: false }) };
+  const elements = input.layout.chunks.map((chunk) => chunk.elements);
+  const schedule = scheduleOfPlan(plan, input.trace, elements, trialSteps);
+  return { split, placement, plan, forecast: measure(schedule, runOnNullDevice(schedule, input.machine)) };
 }
 
 /** The winner runs once more with every slot's contents followed, and takes its forecast along. */
 function finishPlan({ input }: Problem, { plan }: Trial): Plan {
-  const simulation = simulate(unroll(plan, input.trace, input.layout, trialSteps), input.machine);
-  return { ...plan, forecast: forecastOf(simulation) };
-}
-
-function forecastOf({
-  stepSeconds,
-  computeSeconds,
-  stallSeconds,
-  movedBytes,
-  busySeconds,
-}: Simulation): Plan['forecast'] {
-  const copy = (of: Readonly<Record<Lane, number>>) => Object.fromEntries(lanes.map((lane) => [lane, of[lane]]));
-  return {
-    stepSeconds,
-    computeSeconds,
-    stallSeconds,
-    movedBytes: copy(movedBytes) as Record<Lane, number>,
-    busySeconds: copy(busySeconds) as Record<Lane, number>,
-  };
+  const { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds } = simulate(
+    unroll(plan, input.trace, input.layout, checkedSteps),
+    input.machine,
+  );
+  return { ...plan, forecast: { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds } };
 }
 
 /** The value, or the `E_PLAN` that kept it from being. */

@@ -1,7 +1,6 @@
 import { TierraError } from '../core/errors.ts';
 import type { Placement, Split } from './placement.ts';
-import type { Plan } from './plan.ts';
-import type { Simulation } from './simulation.ts';
+import type { Plan, PlanForecast } from './plan.ts';
 import type { StepModel } from './stepModel.ts';
 
 /** A split, what it led to, and how it ran on the null device. */
@@ -9,7 +8,7 @@ export interface Trial {
   readonly split: Split;
   readonly placement: Placement;
   readonly plan: Plan;
-  readonly forecast: Simulation;
+  readonly forecast: PlanForecast;
 }
 
 export interface SearchSpace {

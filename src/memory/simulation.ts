@@ -1,10 +1,12 @@
 import { TierraError } from '../core/errors.ts';
 import { formatBytes } from '../core/units.ts';
+import { SlotContents } from './contents.ts';
 import { openLedgers } from './ledger.ts';
 import type { Machine } from './machine.ts';
-import { type NullDeviceOptions, runOnNullDevice, type Timeline } from './nullDevice.ts';
+import { runOnNullDevice, type Timeline } from './nullDevice.ts';
 import { type Cause, type Lane, lanes, type PlanForecast } from './plan.ts';
 import type { Program } from './program.ts';
+import { causes, type Schedule, scheduleOfProgram } from './schedule.ts';
 import type { PerTier } from './types.ts';
 
 export interface Simulation extends PlanForecast {
@@ -14,34 +16,35 @@ export interface Simulation extends PlanForecast {
 }
 
 /**
- * Runs a program on the null device and measures its last step, from the end of the step before to its own end. Throws
- * `E_INTERNAL` for a broken promise: deadlock, contents; `E_OUT_OF_MEMORY` for an overdrawn budget.
+ * Runs a program on the null device, following what every slot holds, and measures its last step. Throws `E_INTERNAL` for a broken
+ * promise (deadlock, absent or overwritten bytes, a gradient lost or used twice), `E_OUT_OF_MEMORY` for an overdrawn budget.
  */
-export function simulate(program: Program, machine: Machine, options: NullDeviceOptions = {}): Simulation {
+export function simulate(program: Program, machine: Machine): Simulation {
   const peakBytes = checkBudgets(program);
-  const timeline = runOnNullDevice(program, machine, options);
-  const first = (program.steps - 1) * program.momentsPerStep;
+  const contents = new SlotContents(program);
+  const schedule = scheduleOfProgram(program);
+  const timeline = runOnNullDevice(schedule, machine, contents);
+  contents.finish();
+  return { ...measure(schedule, timeline), peakBytes, timeline };
+}
+
+/** The last step, from the end of the step before to its own end. */
+export function measure(schedule: Schedule, timeline: Timeline): PlanForecast {
+  const first = (schedule.steps - 1) * schedule.momentsPerStep;
   const begin = first > 0 ? timeline.momentEnd[first - 1]! : 0;
   const end = timeline.momentEnd[timeline.momentEnd.length - 1] ?? 0;
-  const stallSeconds = stallsByCause(program, timeline, first);
+  const stallSeconds = stallsByCause(schedule, timeline, first);
   const stalled = Object.values(stallSeconds).reduce((sum, seconds) => sum + seconds, 0);
   const movedBytes = perLane(() => 0);
   const busySeconds = perLane(() => 0);
-  program.tickets.forEach((ticket, index) => {
-    if (ticket.step !== program.steps - 1) return;
-    movedBytes[ticket.lane] += ticket.bytes;
-    busySeconds[ticket.lane] += timeline.ticketEnd[index]! - timeline.ticketStart[index]!;
-  });
+  for (let ticket = 0; ticket < schedule.bytes.length; ticket++) {
+    if (schedule.step[ticket] !== schedule.steps - 1) continue;
+    const lane = lanes[schedule.lane[ticket]!]!;
+    movedBytes[lane] += schedule.bytes[ticket]!;
+    busySeconds[lane] += timeline.ticketEnd[ticket]! - timeline.ticketStart[ticket]!;
+  }
   const stepSeconds = end - begin;
-  return {
-    stepSeconds,
-    computeSeconds: stepSeconds - stalled,
-    stallSeconds,
-    movedBytes,
-    busySeconds,
-    peakBytes,
-    timeline,
-  };
+  return { stepSeconds, computeSeconds: stepSeconds - stalled, stallSeconds, movedBytes, busySeconds };
 }
 
 export function perLane<T>(value: (lane: Lane) => T): Record<Lane, T> {
@@ -66,15 +69,15 @@ function checkBudgets(program: Program): PerTier {
  * Splits each wait of the compute stream among the tickets that held it: from the moment's last ticket backwards along
  * whatever that ticket itself was waiting for, until the wait is used up.
  */
-function stallsByCause(program: Program, timeline: Timeline, first: number): Partial<Record<Cause, number>> {
+function stallsByCause(schedule: Schedule, timeline: Timeline, first: number): Partial<Record<Cause, number>> {
   const stalls: Partial<Record<Cause, number>> = {};
-  for (let moment = first; moment < program.moments.length; moment++) {
+  for (let moment = first; moment < schedule.seconds.length; moment++) {
     const idleFrom = moment === 0 ? 0 : timeline.momentEnd[moment - 1]!;
     let until = timeline.momentStart[moment]!;
     let node = timeline.momentReadyBy[moment]!;
     while (node >= 0 && until > idleFrom) {
       const from = Math.max(idleFrom, timeline.ticketStart[node]!);
-      const cause = program.tickets[node]!.cause;
+      const cause = causes[schedule.cause[node]!]!;
       if (until > from) stalls[cause] = (stalls[cause] ?? 0) + until - from;
       until = Math.min(until, from);
       const held = timeline.laneHeldBy[node]!;
