@@ -14,7 +14,7 @@ import { TokenWriter } from './tokenWriter.ts';
 /** One corpus to tokenize, everything resolved. */
 export interface CorpusPlan {
   readonly key: string;
-  readonly files: readonly { readonly file: CorpusFile; readonly format: CorpusFormat; readonly cut: boolean }[];
+  readonly files: readonly { readonly file: CorpusFile; readonly format: CorpusFormat }[];
   readonly tokenizer: Tokenizer;
   readonly field: string;
   readonly template: ChatTemplateName | null;
@@ -64,10 +64,10 @@ async function tokenize(
     let replacedFiles = 0;
     let untrained = 0;
     let sinceTurn = 0;
-    for (const { file, format, cut } of plan.files) {
+    for (const { file, format } of plan.files) {
       const template = format === 'chat' && plan.template !== null ? chatTemplate(plan.template) : null;
       const reader = { tokenizer, format, field: plan.field, template, replaced: () => replacedFiles++ };
-      for (const document of readDocuments(file, cut, reader)) {
+      for (const document of readDocuments(file, reader)) {
         const writer = document.place < plan.validationPlace ? writers.validation : writers.train;
         const added = appendDocument(document, writer, plan.separator, format !== 'chat');
         if (format === 'chat' && added.trained === 0) untrained++;

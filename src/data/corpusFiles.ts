@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { TierraError } from '../core/errors.ts';
+import type { FileHashes } from './fileHashes.ts';
 
 const readBytes = 1 << 20;
 
@@ -10,6 +11,8 @@ export interface CorpusFile {
   readonly path: string;
   /** Bytes used: the file's size, or less for the last file under a byte cap. */
   readonly bytes: number;
+  /** True when a byte cap left out the rest of the file, perhaps in the middle of a line or a character. */
+  readonly cut: boolean;
   /** SHA-256 of those bytes. */
   readonly sha256: string;
   /** Tells whether the file was written to since. */
@@ -33,26 +36,41 @@ export function* readPieces(file: string, bytes: number): Generator<Buffer, void
 }
 
 /** Hashes files in order until `maxBytes` are reached; the file that crosses the cap is used up to it. */
-export async function hashFiles(files: readonly string[], maxBytes: number): Promise<CorpusFile[]> {
+export async function hashFiles(
+  files: readonly string[],
+  maxBytes: number,
+  known: FileHashes | null = null,
+): Promise<CorpusFile[]> {
   const hashed: CorpusFile[] = [];
   let left = maxBytes;
-  let sinceTurn = 0;
   for (const file of files) {
     if (left <= 0) break;
-    const { size, stamp } = stampOf(file);
+    const { size, stamp, changedMs } = stampOf(file);
     const bytes = Math.min(size, left);
-    const hash = createHash('sha256');
-    for (const piece of readPieces(file, bytes)) {
-      hash.update(piece);
-      sinceTurn += piece.length;
-      if (sinceTurn < 64 * readBytes) continue;
-      sinceTurn = 0;
-      await nextTurn();
-    }
     left -= bytes;
-    hashed.push({ path: file, bytes, sha256: hash.digest('hex'), stamp });
+    let sha256 = known?.get(file, stamp, bytes);
+    if (sha256 === undefined) {
+      sha256 = await hashPieces(file, bytes);
+      known?.set(file, { stamp, bytes, sha256 }, changedMs);
+    }
+    hashed.push({ path: file, bytes, cut: bytes < size, sha256, stamp });
   }
+  known?.save();
   return hashed;
+}
+
+/** Lets other work in between on large files. */
+async function hashPieces(file: string, bytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  let sinceTurn = 0;
+  for (const piece of readPieces(file, bytes)) {
+    hash.update(piece);
+    sinceTurn += piece.length;
+    if (sinceTurn < 64 * readBytes) continue;
+    sinceTurn = 0;
+    await nextTurn();
+  }
+  return hash.digest('hex');
 }
 
 /** Throws `E_DATA` when a file was written to since it was hashed. */
@@ -62,11 +80,16 @@ export function checkUnchanged(files: readonly CorpusFile[]): void {
   }
 }
 
-function stampOf(file: string): { readonly size: number; readonly stamp: string } {
+function stampOf(file: string): { readonly size: number; readonly stamp: string; readonly changedMs: number } {
   const descriptor = openData(file);
   try {
     const stat: BigIntStats = fstatSync(descriptor, { bigint: true });
-    return { size: Number(stat.size), stamp: `${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}` };
+    const changedMs = Math.max(Number(stat.mtimeMs), Number(stat.ctimeMs));
+    return {
+      size: Number(stat.size),
+      stamp: `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`,
+      changedMs,
+    };
   } finally {
     closeSync(descriptor);
   }

@@ -34,7 +34,6 @@ export interface DocumentReader {
 /** The documents of one file: the whole file when it is text, every line when it is JSONL or chat. */
 export function* readDocuments(
   file: CorpusFile,
-  cut: boolean,
   reader: DocumentReader,
 ): Generator<TokenizedDocument, void, undefined> {
   if (reader.format === 'text') {
@@ -42,7 +41,7 @@ export function* readDocuments(
     return;
   }
   let checkedUtf8 = false;
-  for (const { value, where, raw } of readJsonLines(file.path, file.bytes, cut)) {
+  for (const { value, where, raw } of readJsonLines(file)) {
     if (!checkedUtf8 && !isUtf8(raw)) {
       checkedUtf8 = true;
       reader.replaced(file.path);

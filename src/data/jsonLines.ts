@@ -1,6 +1,6 @@
 import { TierraError } from '../core/errors.ts';
 import { formatBytes, MiB } from '../core/units.ts';
-import { readPieces } from './corpusFiles.ts';
+import { type CorpusFile, readPieces } from './corpusFiles.ts';
 
 const longestLine = 256 * MiB;
 
@@ -14,17 +14,17 @@ export interface JsonLine {
 
 /**
  * The objects of a JSONL file, one per line; blank lines are skipped, bytes that are not UTF-8 become U+FFFD.
- * With `bytes` below the file's size a line that is cut off at the end is left out.
+ * A last line that a byte cap cut off is left out.
  * @throws E_DATA with file and line for anything that is not a JSON object.
  */
-export function* readJsonLines(file: string, bytes: number, cut: boolean): Generator<JsonLine, void, undefined> {
+export function* readJsonLines(file: CorpusFile): Generator<JsonLine, void, undefined> {
   let number = 0;
-  for (const { raw, ended } of readLines(file, bytes)) {
+  for (const { raw, ended } of readLines(file.path, file.bytes)) {
     number++;
-    if (!ended && cut) return;
+    if (!ended && file.cut) return;
     const text = raw.toString('utf8').replace(/^\uFEFF/, '');
     if (text.trim() === '') continue;
-    const where = `${file}:${number}`;
+    const where = `${file.path}:${number}`;
     yield { value: parseObject(text, where), where, raw };
   }
 }

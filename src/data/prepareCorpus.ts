@@ -4,6 +4,7 @@ import { chatTemplate } from './chatTemplates.ts';
 import type { CorpusPlan } from './corpusBuild.ts';
 import { type CorpusFile, hashFiles } from './corpusFiles.ts';
 import type { CorpusFormat, CorpusOptions } from './corpusOptions.ts';
+import { FileHashes } from './fileHashes.ts';
 import { globFiles } from './globFiles.ts';
 import { splitAtEnd, wholeStream } from './split.ts';
 import { corpusKey, type OpenedCorpus, openOrBuild } from './tokenCache.ts';
@@ -103,7 +104,8 @@ async function filesOf(
   patterns: string | readonly string[],
   maxBytes: number,
 ): Promise<CorpusFile[]> {
-  const files = await hashFiles(globFiles(patterns, options.root), maxBytes);
+  const known = new FileHashes(path.resolve(options.root ?? '.', options.cacheFolder));
+  const files = await hashFiles(globFiles(patterns, options.root), maxBytes, known);
   if (files.some(({ bytes }) => bytes > 0)) return files.filter(({ bytes }) => bytes > 0);
   throw new TierraError(
     'E_DATA',
@@ -144,11 +146,7 @@ function planOf(options: CorpusOptions, files: readonly CorpusFile[], validation
     throw new TierraError('E_DATA', 'chat data need a template', { hint: 'Choose chatml, llama3 or plain.' });
   }
   const plan = {
-    files: formats.map(({ file, format }, index) => ({
-      file,
-      format,
-      cut: options.maxBytes !== undefined && index === files.length - 1,
-    })),
+    files: formats,
     tokenizer,
     field,
     template: template ?? null,

@@ -36,16 +36,26 @@ export function* textPieces(
     yield decode(held.subarray(0, cut));
     held = held.subarray(cut);
   }
+  if (file.cut) held = held.subarray(0, wholeCharacters(held));
   if (held.length > 0) yield decode(held);
 }
 
-/** Just after the last line break before visible text; failing that, before the last character that may be incomplete. */
+/** Just after the last line break before visible text; failing that, before an incomplete character. */
 function cutPoint(bytes: Buffer): number {
   for (let at = bytes.lastIndexOf(10); at > 0; at = bytes.lastIndexOf(10, at - 1)) {
     const next = bytes[at + 1];
     if (next !== undefined && next > 32) return at + 1;
   }
-  let at = bytes.length - 1;
-  while (at > 1 && bytes.length - at < 4 && (bytes[at]! & 0xc0) === 0x80) at--;
-  return at;
+  return Math.max(1, wholeCharacters(bytes));
+}
+
+/** How many of the bytes come before a UTF-8 character that is not complete, which takes four bytes at most. */
+function wholeCharacters(bytes: Buffer): number {
+  for (let back = 1; back <= 4 && back <= bytes.length; back++) {
+    const byte = bytes[bytes.length - back]!;
+    if ((byte & 0xc0) === 0x80) continue;
+    const wanted = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return wanted > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
 }

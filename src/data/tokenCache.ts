@@ -24,7 +24,7 @@ export interface OpenedCorpus {
  */
 export function corpusKey(plan: Omit<CorpusPlan, 'key'>): string {
   const { tokenizer, field, template, separator, validationPlace, shardTokens } = plan;
-  const files = plan.files.map(({ file, format, cut }) => [file.sha256, file.bytes, format, cut]);
+  const files = plan.files.map(({ file, format }) => [file.sha256, file.bytes, format, file.cut]);
   const settings = [
     formatVersion,
     tokenizer.fingerprint,

@@ -19,7 +19,8 @@ import { bytes, idsOf, prepare } from './corpora.ts';
 import { folderWith } from './helpers.ts';
 
 const text = 'The boats came in, and nobody spoke.';
-const caches = (root: string): string[] => readdirSync(path.join(root, 'cache')).sort();
+const memo = 'file-hashes.json';
+const caches = (root: string): string[] => readdirSync(path.join(root, 'cache')).filter((name) => name !== memo);
 const shard = (root: string, name = 'train-00000.ids'): string => path.join(root, 'cache', caches(root)[0]!, name);
 
 describe('key', () => {
@@ -240,6 +241,52 @@ test('disposed datasets refuse to read', async () => {
   corpus.validation!.read(0, new Int32Array(5));
   corpus.dispose();
   expect(() => corpus.validation!.read(0, new Int32Array(5))).toThrow('the dataset has been disposed');
+});
+
+describe('remembered file hashes', () => {
+  test('save reading the files, are only kept for files at rest, and notice a change of content alone', {
+    timeout: 20_000,
+  }, async () => {
+    const root = folderWith({ 'a.txt': text, 'a.jsonl': '' });
+    const file = path.join(root, 'a.txt');
+    const kept = path.join(root, 'cache', memo);
+    utimesSync(file, 1, 1);
+    const first = await prepare(root);
+    expect(existsSync(kept)).toBe(false);
+    await new Promise((resolve) => setTimeout(resolve, 2100));
+    await prepare(root);
+    expect(readFileSync(kept, 'utf8')).toContain(file);
+    writeFileSync(kept, readFileSync(kept, 'utf8').replace(/"sha256":"....../, '"sha256":"000000'));
+    expect((await prepare(root)).notes[0]).toMatch(/^tokenizing/);
+    writeFileSync(file, text.replace('boats', 'goats'));
+    utimesSync(file, 1, 1);
+    const second = await prepare(root);
+    expect(second.notes[0]).toMatch(/^tokenizing/);
+    expect(second.train.fingerprint).not.toBe(first.train.fingerprint);
+  });
+
+  test.each(['', 'null', '[[1,2]]', '[["a",null]]', '{"a":1}'])('are left alone when damaged: %j', async (content) => {
+    const root = folderWith({ 'a.txt': text, [`cache/${memo}`]: content });
+    expect((await prepare(root)).train.sequences).toBe(9);
+  });
+});
+
+test('memory does not grow with the corpus', { timeout: 60_000 }, async () => {
+  const root = folderWith({ 'a.txt': '' });
+  truncateSync(path.join(root, 'a.txt'), 192 * 2 ** 20);
+  const script = path.join(root, 'grow.ts');
+  const index = fileURLToPath(new URL('../../../src/data/index.ts', import.meta.url));
+  writeFileSync(
+    script,
+    `import { byteTokenizer, prepareCorpus } from ${JSON.stringify(index)};
+     const before = process.resourceUsage().maxRSS;
+     prepareCorpus({ files: 'a.txt', root: ${JSON.stringify(root)}, cacheFolder: 'cache', sequenceLength: 64, tokenizer: byteTokenizer() })
+       .then(({ train }) => console.log(JSON.stringify([train.tokens, (process.resourceUsage().maxRSS - before) / 1024])));`,
+  );
+  const tsx = fileURLToPath(new URL('../../../node_modules/tsx/dist/cli.mjs', import.meta.url));
+  const [tokens, grownMiB] = JSON.parse(await output(process.execPath, [tsx, script])) as [number, number];
+  expect(tokens).toBe(192 * 2 ** 20);
+  expect(grownMiB).toBeLessThan(64);
 });
 
 async function output(command: string, args: string[]): Promise<string> {

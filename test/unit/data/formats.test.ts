@@ -39,6 +39,12 @@ describe('JSONL', () => {
     expect([...row.subarray(0, 4), ...row.subarray(-4)]).toEqual([97, 256, 120, 120, 120, 256, 98, 256]);
   });
 
+  test('a byte cap that cuts nothing keeps a last line without line break', async () => {
+    const root = folderWith({ 'a.jsonl': '{"text":"abc"}' });
+    const { train } = await prepare(root, { files: 'a.jsonl', sequenceLength: 1, maxBytes: 100 });
+    expect(idsOf(train)).toEqual([...bytes('abc'), 256]);
+  });
+
   test('a byte cap leaves out the line it cuts', async () => {
     const root = folderWith({ 'a.jsonl': lines({ text: 'abc' }, { text: 'def' }, { text: 'ghi' }) });
     const { train } = await prepare(root, { files: 'a.jsonl', sequenceLength: 1, maxBytes: 35 });
@@ -228,6 +234,20 @@ describe('text through a tokenizer', () => {
     const { train, notes } = await prepare(root, { tokenizer, sequenceLength: 1 });
     expect(tokenizer.decode(idsOf(train))).toBe('caf\uFFFD x<|endoftext|>');
     expect(notes).toContain('bytes that are not UTF-8 in 1 files became U+FFFD');
+  });
+
+  test('a byte cap inside a character leaves it out', async () => {
+    const tokenizer = await loadTokenizer(
+      fileURLToPath(new URL('../../goldens/tokenizer-byte-level.json', import.meta.url)),
+    );
+    const root = folderWith({ 'a.txt': 'x😀é港' });
+    const texts = [];
+    for (let maxBytes = 2; maxBytes <= 10; maxBytes++) {
+      const { train, notes } = await prepare(root, { tokenizer, sequenceLength: 1, maxBytes });
+      texts.push(tokenizer.decode(idsOf(train), { skipSpecial: true }));
+      expect(notes.filter((note) => note.includes('U+FFFD'))).toEqual([]);
+    }
+    expect(texts).toEqual(['x', 'x', 'x', 'x😀', 'x😀', 'x😀é', 'x😀é', 'x😀é', 'x😀é港']);
   });
 
   test('a separator that the vocabulary lacks is refused when asked for', async () => {
