@@ -18,7 +18,7 @@ import { SetupStop } from './stop.mjs';
  */
 export async function buildAddon(places, inputs, tools, env, output) {
   const common = [cmakeJs(places.root), '--directory', places.native, '--out', places.objects];
-  const definitions = Object.entries(defineAll(inputs)).map(([name, value]) => `--CD${name}=${value}`);
+  const definitions = Object.entries(defineAll(inputs, env)).map(([name, value]) => `--CD${name}=${value}`);
   const configure = [...common, 'configure', '--cmake-path', tools.cmake, ...definitions];
   const build = [...common, 'build', '--cmake-path', tools.cmake, '--parallel', String(tools.jobs)];
   const started = Date.now();
@@ -53,8 +53,8 @@ export async function buildAddon(places, inputs, tools, env, output) {
   return built;
 }
 
-/** What CMake is told. @param {Inputs} inputs @returns {Record<string, string>} */
-function defineAll(inputs) {
+/** What CMake is told. @param {Inputs} inputs @param {Env} env @returns {Record<string, string>} */
+function defineAll(inputs, env) {
   const cuda = inputs.cudaInclude !== null && inputs.cudaLib !== null;
   return {
     TIERRA_TORCH_ROOT: inputs.torchRoot,
@@ -62,6 +62,9 @@ function defineAll(inputs) {
     TIERRA_CUDA_INCLUDE: inputs.cudaInclude ?? '',
     TIERRA_CUDA_LIB: inputs.cudaLib === null ? '' : path.dirname(inputs.cudaLib),
     TIERRA_URING: inputs.uring ? 'ON' : 'OFF',
+    TIERRA_SOURCE_HASH: inputs.sourceHash,
+    // A newer compiler's new warning must not keep a user from installing; our own checks set the variable.
+    TIERRA_WERROR: env.TIERRA_WERROR === '1' ? 'ON' : 'OFF',
   };
 }
 
