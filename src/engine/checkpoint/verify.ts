@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { closeSync, lstatSync, openSync, readdirSync, realpathSync } from 'node:fs';
-import { join, relative, sep } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { type ErrorCode, isTierraError, TierraError } from '../../core/errors.ts';
 import { faultPoint } from '../../core/faults.ts';
@@ -58,7 +58,7 @@ export async function verifyCheckpoint(folder: string): Promise<VerifiedCheckpoi
 /** The cheap half of verification: the manifest itself, and the presence, kind and size of every file. */
 export function checkSizes(folder: string): Manifest {
   const manifest = readManifest(folder);
-  const named = parseStepName(folder.slice(folder.lastIndexOf(sep) + 1));
+  const named = parseStepName(basename(folder));
   if (named !== undefined && named !== manifest.step) {
     throw damaged(folder, `its manifest is of step ${manifest.step}: the folder was renamed or mixed up`);
   }

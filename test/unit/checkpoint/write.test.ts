@@ -88,7 +88,7 @@ test('tensors may be read asynchronously, and never more than a piece at a time'
   await verifyCheckpoint(path);
 });
 
-test('ten thousand tensors do not lengthen the manifest', async () => {
+test('ten thousand tensors do not lengthen the manifest', { timeout: 60_000 }, async () => {
   const output = scratchOutput();
   const entries = Array.from(
     { length: 1e4 },
@@ -194,7 +194,7 @@ describe('refusals leave the earlier checkpoint untouched', () => {
 describe('pruning', () => {
   const steps = (output: string): number[] => listCheckpoints(output).map(({ step }) => step);
 
-  test('keeps the newest and every so many', async () => {
+  test('keeps the newest and every so many', { timeout: 60_000 }, async () => {
     const output = scratchOutput();
     for (let step = 10; step <= 80; step += 10) await save(output, step, { keepLast: 2, keepEvery: 30 });
     expect(steps(output)).toEqual([30, 60, 70, 80]);

@@ -47,7 +47,7 @@ function writeInPieces(
 }
 
 describe('round trips of random layouts', () => {
-  test('one file', () => {
+  test('one file', { timeout: 60_000 }, () => {
     const folder = scratchFolder();
     const alignments = fc.constantFrom(8, 64, 4096);
     fc.assert(
@@ -76,7 +76,7 @@ describe('round trips of random layouts', () => {
     );
   });
 
-  test('a folder of shards', () => {
+  test('a folder of shards', { timeout: 60_000 }, () => {
     const folder = scratchFolder();
     fc.assert(
       fc.property(tensors, fc.integer({ min: 1, max: 4000 }), (declared, maxShardBytes) => {
