@@ -1,0 +1,90 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { TierraError } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
+import { Gpt2 } from './gpt2.ts';
+import { describeModel, type ModelDescription } from './hf/config.ts';
+import type { LanguageModel } from './languageModel.ts';
+import { Llama } from './llama.ts';
+import { type HfConfig, type PresetName, presets } from './presets.ts';
+
+/** The `model:` section of the configuration. */
+export type ModelSettings =
+  | { readonly preset: string; readonly overrides: HfConfig }
+  | { readonly path: string; readonly weights: boolean }
+  | { readonly architecture: string; readonly config: HfConfig };
+
+export interface BuiltModel {
+  /** Without memory: parameters are placed later. */
+  readonly model: LanguageModel;
+  readonly family: ModelDescription['family'];
+  /** What `config.json` says, or would say. */
+  readonly hfConfig: HfConfig;
+  /** Folder to load weights from, or null for random ones. */
+  readonly weights: string | null;
+}
+
+/** Builds the model that the settings describe; no parameter has memory yet. */
+export function buildModel(settings: ModelSettings): BuiltModel {
+  if ('path' in settings) {
+    const hfConfig = readHfConfig(settings.path);
+    return {
+      ...fromHfConfig(hfConfig, path.join(settings.path, 'config.json')),
+      weights: settings.weights ? settings.path : null,
+    };
+  }
+  if ('preset' in settings) {
+    const preset = presets[settings.preset as PresetName] as HfConfig | undefined;
+    if (preset === undefined) {
+      const near = nearest(settings.preset, Object.keys(presets));
+      throw new TierraError('E_CONFIG', `model.preset: there is no preset ${settings.preset}`, {
+        hint: `${near === undefined ? '' : `Did you mean ${near}? `}Known: ${Object.keys(presets).join(', ')}.`,
+      });
+    }
+    return { ...fromHfConfig({ ...preset, ...settings.overrides }, `model.preset ${settings.preset}`), weights: null };
+  }
+  return { ...fromHfConfig({ ...settings.config, model_type: settings.architecture }, 'model.config'), weights: null };
+}
+
+function fromHfConfig(hfConfig: HfConfig, where: string): Omit<BuiltModel, 'weights'> {
+  const description = describeModel(hfConfig, where);
+  const model = description.family === 'gpt2' ? new Gpt2(description.config) : new Llama(description.config);
+  return { model, family: description.family, hfConfig: completed(hfConfig, description) };
+}
+
+const classNames: Readonly<Record<string, string>> = {
+  gpt2: 'GPT2LMHeadModel',
+  llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
+};
+
+/** The configuration with our defaults spelled out, so that other tools read the same shape. */
+function completed(raw: HfConfig, { family, config }: ModelDescription): HfConfig {
+  const known: Record<string, unknown> = { ...config };
+  for (const own of ['rope_scaling', 'attention_output_bias', 'qk_norm']) if (family === 'llama') delete known[own];
+  if (raw.model_type === 'qwen2') delete known.attention_bias;
+  if (raw.sliding_window !== undefined) known.sliding_window = raw.sliding_window;
+  return { architectures: [classNames[String(raw.model_type)]], ...known, ...raw };
+}
+
+function readHfConfig(folder: string): HfConfig {
+  const file = path.join(folder, 'config.json');
+  if (!existsSync(file)) {
+    throw new TierraError(
+      'E_CHECKPOINT',
+      `${folder}: there is no config.json, so this is not a Hugging Face checkpoint`,
+      {
+        hint: 'Give the folder that holds config.json and model.safetensors (or its shards and index).',
+      },
+    );
+  }
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as HfConfig;
+  } catch (cause) {
+    throw new TierraError('E_CORRUPT', `${file}: not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+  throw new TierraError('E_CORRUPT', `${file}: expected a JSON object`);
+}

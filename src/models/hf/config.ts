@@ -1,0 +1,146 @@
+/** Hugging Face's `config.json` to our configurations and back. */
+import { z } from 'zod';
+import { TierraError } from '../../core/errors.ts';
+import { nearest } from '../../core/nearest.ts';
+import { type ActivationName, activations, type RotaryScaling } from '../../nn/index.ts';
+import type { Gpt2Config } from '../gpt2.ts';
+import type { LlamaConfig } from '../llama.ts';
+import type { HfConfig } from '../presets.ts';
+
+export const modelTypes = ['gpt2', 'llama', 'mistral', 'qwen2', 'qwen3'] as const;
+export type ModelType = (typeof modelTypes)[number];
+
+const size = z.int().positive();
+const probability = z.number().min(0).lt(1);
+const activation = z.enum(Object.keys(activations) as [ActivationName, ...ActivationName[]]);
+
+const gpt2Schema = z.object({
+  vocab_size: size.default(50_257),
+  n_positions: size.default(1024),
+  n_embd: size.default(768),
+  n_layer: size.default(12),
+  n_head: size.default(12),
+  n_inner: size.nullable().default(null),
+  activation_function: activation.default('gelu_new'),
+  embd_pdrop: probability.default(0),
+  attn_pdrop: probability.default(0),
+  resid_pdrop: probability.default(0),
+  layer_norm_epsilon: z.number().positive().default(1e-5),
+  initializer_range: z.number().positive().default(0.02),
+  tie_word_embeddings: z.boolean().default(true),
+});
+
+const ropeSchema = z
+  .object({
+    rope_type: z.string().optional(),
+    type: z.string().optional(),
+    rope_theta: z.number().positive().optional(),
+    factor: z.number().positive().optional(),
+    low_freq_factor: z.number().positive().optional(),
+    high_freq_factor: z.number().positive().optional(),
+    original_max_position_embeddings: z.number().positive().optional(),
+  })
+  .nullable();
+
+const llamaSchema = z.object({
+  vocab_size: size.default(32_000),
+  hidden_size: size.default(4096),
+  intermediate_size: size.default(11_008),
+  num_hidden_layers: size.default(32),
+  num_attention_heads: size.default(32),
+  num_key_value_heads: size.nullable().default(null),
+  head_dim: size.nullable().default(null),
+  max_position_embeddings: size.default(2048),
+  rms_norm_eps: z.number().positive().default(1e-6),
+  hidden_act: activation.default('silu'),
+  rope_theta: z.number().positive().default(10_000),
+  /** `rope_scaling` of older files and `rope_parameters` of newer ones say the same. */
+  rope_scaling: ropeSchema.default(null),
+  rope_parameters: ropeSchema.default(null),
+  initializer_range: z.number().positive().default(0.02),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  sliding_window: size.nullable().default(null),
+  use_sliding_window: z.boolean().default(false),
+  attention_dropout: probability.default(0),
+  tie_word_embeddings: z.boolean().default(false),
+});
+
+export type ModelDescription =
+  | { readonly family: 'gpt2'; readonly config: Gpt2Config }
+  | { readonly family: 'llama'; readonly config: LlamaConfig };
+
+/** Reads a `config.json`; `where` names it in errors. Fields we do not use are ignored. */
+export function describeModel(raw: HfConfig, where: string): ModelDescription {
+  const type = raw.model_type;
+  if (!modelTypes.includes(type as ModelType)) {
+    const near = nearest(String(type), modelTypes);
+    throw new TierraError(
+      'E_UNSUPPORTED',
+      `${where}: model_type ${JSON.stringify(type)} is not an architecture Tierra knows`,
+      {
+        hint: `${near === undefined ? '' : `Did you mean ${near}? `}Known: ${modelTypes.join(', ')}.`,
+      },
+    );
+  }
+  if (type === 'gpt2') {
+    const config = parse(gpt2Schema, raw, where);
+    checkMultiple(where, 'n_embd', config.n_embd, 'n_head', config.n_head);
+    return { family: 'gpt2', config };
+  }
+  return { family: 'llama', config: llamaConfig(type as ModelType, raw, where) };
+}
+
+function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig {
+  const parsed = parse(llamaSchema, raw, where);
+  const { rope_parameters, rope_scaling, use_sliding_window, head_dim, num_key_value_heads, ...rest } = parsed;
+  const heads = parsed.num_attention_heads;
+  const kvHeads = num_key_value_heads ?? heads;
+  checkMultiple(where, 'num_attention_heads', heads, 'num_key_value_heads', kvHeads);
+  if (head_dim === null) checkMultiple(where, 'hidden_size', parsed.hidden_size, 'num_attention_heads', heads);
+  const rope = rope_parameters ?? rope_scaling;
+  const windowed = type === 'mistral' || (type !== 'llama' && use_sliding_window);
+  return {
+    ...rest,
+    num_key_value_heads: kvHeads,
+    head_dim: head_dim ?? parsed.hidden_size / heads,
+    rope_theta: rope?.rope_theta ?? parsed.rope_theta,
+    rope_scaling: scaling(rope, parsed.max_position_embeddings, where),
+    attention_bias: type === 'qwen2' || parsed.attention_bias,
+    attention_output_bias: type !== 'qwen2' && parsed.attention_bias,
+    qk_norm: type === 'qwen3',
+    sliding_window: windowed ? parsed.sliding_window : null,
+  };
+}
+
+function scaling(rope: z.output<typeof ropeSchema>, maxLength: number, where: string): RotaryScaling {
+  const type = rope?.rope_type ?? rope?.type ?? 'default';
+  if (type === 'default') return { type: 'none' };
+  if (type === 'linear') return { type: 'linear', factor: rope?.factor ?? 1 };
+  if (type === 'llama3') {
+    return {
+      type: 'llama3',
+      factor: rope?.factor ?? 8,
+      lowFrequencyFactor: rope?.low_freq_factor ?? 1,
+      highFrequencyFactor: rope?.high_freq_factor ?? 4,
+      originalLength: rope?.original_max_position_embeddings ?? maxLength,
+    };
+  }
+  throw new TierraError('E_UNSUPPORTED', `${where}: rope type ${JSON.stringify(type)} is not supported`, {
+    hint: 'Supported: default, linear, llama3.',
+  });
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, raw: HfConfig, where: string): z.output<Schema> {
+  const result = schema.safeParse(raw);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  throw new TierraError('E_CONFIG', `${where}: not a configuration of this architecture\n${problems.join('\n')}`, {
+    hint: "The fields are those of Hugging Face's config.json.",
+  });
+}
+
+function checkMultiple(where: string, name: string, value: number, divisorName: string, divisor: number): void {
+  if (value % divisor === 0) return;
+  throw new TierraError('E_CONFIG', `${where}: ${name} (${value}) must be a multiple of ${divisorName} (${divisor})`);
+}

@@ -1,0 +1,32 @@
+/** Parameter names of ours to the names Hugging Face checkpoints use; the tensors themselves are the same. */
+import type { ModelDescription } from './config.ts';
+
+type Rule = readonly [pattern: RegExp, replacement: string];
+
+const gpt2Rules: readonly Rule[] = [
+  [/^embedding\.(wte|wpe)\./, 'transformer.$1.'],
+  [/^blocks\.(\d+)\./, 'transformer.h.$1.'],
+  [/^head\.norm\./, 'transformer.ln_f.'],
+  [/^head\.projection\./, 'lm_head.'],
+];
+
+const llamaRules: readonly Rule[] = [
+  [/^embedding\.tokens\./, 'model.embed_tokens.'],
+  [/^blocks\.(\d+)\.mlp\.(gate|up|down)\./, 'model.layers.$1.mlp.$2_proj.'],
+  [/^blocks\.(\d+)\./, 'model.layers.$1.'],
+  [/^head\.norm\./, 'model.norm.'],
+  [/^head\.projection\./, 'lm_head.'],
+];
+
+/** The name in a checkpoint of the parameter that we call `name`. */
+export function hfName(family: ModelDescription['family'], name: string): string {
+  for (const [pattern, replacement] of family === 'gpt2' ? gpt2Rules : llamaRules) {
+    if (pattern.test(name)) return name.replace(pattern, replacement);
+  }
+  return name;
+}
+
+/** Other names that files in the wild use for `name`: GPT-2's first checkpoints have no `transformer.` prefix. */
+export function alternativeNames(family: ModelDescription['family'], name: string): string[] {
+  return family === 'gpt2' && name.startsWith('transformer.') ? [name.slice('transformer.'.length)] : [];
+}

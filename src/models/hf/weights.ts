@@ -1,0 +1,90 @@
+/** Weights between a Hugging Face folder and a model whose parameters may live on any tier. */
+import { TierraError } from '../../core/errors.ts';
+import { nearest } from '../../core/nearest.ts';
+import type { AnyModule, Parameter } from '../../nn/index.ts';
+import type { Dtype } from '../../tensor/index.ts';
+import { openSafetensorsFolder, type SafetensorsDtype, type TensorSource } from '../../tensor/safetensors/index.ts';
+import type { ModelDescription } from './config.ts';
+import { alternativeNames, hfName } from './names.ts';
+
+const dtypes: Partial<Record<SafetensorsDtype, Dtype>> = {
+  F64: 'float64',
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+};
+
+const safetensorsNames = new Map(Object.entries(dtypes).map(([name, dtype]) => [dtype, name as SafetensorsDtype]));
+
+export function safetensorsDtype(dtype: Dtype): SafetensorsDtype {
+  const name = safetensorsNames.get(dtype);
+  if (name === undefined) throw new TierraError('E_UNSUPPORTED', `weights of type ${dtype} cannot be saved`);
+  return name;
+}
+
+/** One parameter's bytes in a checkpoint. */
+export interface WeightBytes {
+  readonly parameter: Parameter;
+  readonly dtype: Dtype;
+  /** Copies the elements from `byteOffset` on into `into`. */
+  readInto(into: Uint8Array, byteOffset?: number): void;
+}
+
+/**
+ * Matches a checkpoint's tensors with the model's parameters before anything is read: every parameter must be there
+ * with its shape. Throws `E_CHECKPOINT` naming the first that is not. Close the source when done.
+ */
+export function openWeights(
+  folder: string,
+  model: AnyModule,
+  family: ModelDescription['family'],
+): { readonly weights: readonly WeightBytes[]; close(): void } {
+  const source = openSafetensorsFolder(folder);
+  try {
+    const known = new Set(source.names());
+    const weights = Array.from(model.namedParameters(), ([name, parameter]) =>
+      match(source, known, folder, hfName(family, name), family, parameter),
+    );
+    return { weights, close: () => source.close() };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function match(
+  source: TensorSource,
+  known: ReadonlySet<string>,
+  folder: string,
+  wanted: string,
+  family: ModelDescription['family'],
+  parameter: Parameter,
+): WeightBytes {
+  const name = [wanted, ...alternativeNames(family, wanted)].find((candidate) => known.has(candidate));
+  if (name === undefined) {
+    const near = nearest(wanted, known);
+    throw new TierraError('E_CHECKPOINT', `${folder}: there is no tensor ${wanted}`, {
+      hint:
+        near === undefined
+          ? 'The checkpoint is of another model.'
+          : `The nearest name there is ${near}: is it of another model?`,
+    });
+  }
+  const info = source.info(name);
+  if (info.shape.join() !== parameter.shape.join()) {
+    throw new TierraError(
+      'E_CHECKPOINT',
+      `${folder}: ${name} has shape [${info.shape}], the model needs [${parameter.shape}]`,
+      {
+        hint: 'config.json and the weights disagree, or the checkpoint is of another model.',
+      },
+    );
+  }
+  const dtype = dtypes[info.dtype];
+  if (dtype === undefined) {
+    throw new TierraError('E_UNSUPPORTED', `${folder}: ${name} has elements of type ${info.dtype}`, {
+      hint: 'Weights must be F64, F32, F16 or BF16; quantised checkpoints are not supported.',
+    });
+  }
+  return { parameter, dtype, readInto: (into, byteOffset = 0) => source.readInto(name, into, byteOffset) };
+}
