@@ -1,5 +1,5 @@
 import { TierraError } from '../core/errors.ts';
-import { type AnyModule, collectUnits, type Module, parametersOutsideUnits } from '../nn/index.ts';
+import { type AnyModule, collectUnits, type Module, parametersOutsideUnits, type ValueSource } from '../nn/index.ts';
 import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
@@ -16,6 +16,8 @@ export interface InitializeOptions<Input, Output> {
   readonly schedule?: Schedule;
   /** Optimizer steps of the whole run; default `train.steps`. The learning-rate schedule spans them. */
   readonly totalSteps?: number;
+  /** First values of the parameters, such as loaded weights; default: the initialisers. */
+  readonly values?: ValueSource;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
   readonly criterion?: Criterion;
 }
@@ -43,7 +45,7 @@ export function initialize<Input = Tensor, Output = Tensor>(
   for (const unit of units) unit.activations = activationsFor(config.memory.activations, unit.activations);
   const totalSteps = options.totalSteps ?? config.train.steps ?? 1;
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
-  const store = createStore(model as AnyModule, units, context, updates);
+  const store = createStore(model as AnyModule, units, context, updates, options.values);
   return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });
 }
 

@@ -1,4 +1,4 @@
-import type { AnyModule, Unit } from '../nn/index.ts';
+import type { AnyModule, Unit, ValueSource } from '../nn/index.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
 import type { Context } from './launch.ts';
@@ -10,6 +10,7 @@ export function createStore(
   _units: readonly Unit[],
   context: Context,
   updates: UpdateSchedule,
+  values?: ValueSource,
 ): ParameterStore {
   return new ResidentStore(model, {
     seed: context.config.seed,
@@ -18,5 +19,6 @@ export function createStore(
     groupOf: (parameter) => updates.groupOf(parameter),
     moments: updates.moments,
     threads: context.optimizerThreads,
+    ...(values === undefined ? {} : { values }),
   });
 }

@@ -2,7 +2,7 @@ export * as init from './init.ts';
 export * from './layers/index.ts';
 export { type AnyModule, Module } from './module.ts';
 export { Parameter } from './parameter.ts';
-export { initialValues, nameParameters, type PlaceOptions, placeParameters } from './place.ts';
+export { initialValues, nameParameters, type PlaceOptions, placeParameters, type ValueSource } from './place.ts';
 export { type RandomKey, randomKeys } from './randomKeys.ts';
 export { ForwardRunner, type UnitRunner, withRunner } from './runner.ts';
 export { type BackwardOptions, Tape } from './tape.ts';

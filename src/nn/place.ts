@@ -25,17 +25,23 @@ export function initialValues(parameter: Parameter, seed: number, dtype: Dtype):
   );
 }
 
+/** Gives the first values of a parameter, in any floating type on any device; the caller disposes them. */
+export type ValueSource = (parameter: Parameter) => Tensor;
+
 export interface PlaceOptions {
   readonly seed: number;
   readonly dtype: Dtype;
   readonly device: DeviceName;
+  /** Default: the initialisers, keyed by `seed`. */
+  readonly values?: ValueSource;
 }
 
-/** Gives every unplaced parameter memory on `device` and its initial values. */
-export function placeParameters(model: AnyModule, { seed, dtype, device }: PlaceOptions): void {
+/** Gives every unplaced parameter memory on `device` and its first values. */
+export function placeParameters(model: AnyModule, options: PlaceOptions): void {
+  const { seed, dtype, device, values = (parameter) => initialValues(parameter, seed, dtype) } = options;
   nameParameters(model);
   for (const parameter of model.parameters()) {
     if (parameter.isPlaced) continue;
-    parameter.place(scope(() => ops.to(initialValues(parameter, seed, dtype), { device })));
+    parameter.place(noGrad(() => scope(() => ops.to(values(parameter), { dtype, device }))));
   }
 }

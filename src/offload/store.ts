@@ -41,20 +41,23 @@ export interface StateEntry {
   readonly kind: StateKind;
   readonly dtype: Dtype;
   readonly bytes: number;
-  /** Copies all bytes, contiguous. */
-  read(into: Uint8Array): void;
-  /** Overwrites all bytes. */
-  write(from: Uint8Array): void;
+  /** Copies contiguous bytes from `byteOffset` on, a multiple of the element size. */
+  read(into: Uint8Array, byteOffset: number): void;
+  /** Overwrites bytes from `byteOffset` on. */
+  write(from: Uint8Array, byteOffset: number): void;
 }
 
 export interface ParameterStore extends UnitHost {
   /** Called before the first micro-batch of a step. Drops gradients of a step that was not finished. */
   beginStep(step: number, microBatches: number): void;
-  /** Called after each micro-batch's backward (horizontal order), or once after all (vertical). */
+  /** Called once per step, when the gradients of all micro-batches are in. Updates nothing when one is not finite. */
   applyUpdate(settings: UpdateSettings): UpdateResult;
   /** Drops all gradients. */
   zeroGradients(): void;
-  /** Weights, masters and moments of every parameter in parameter order; what was never made is left out. */
+  /**
+   * Weights, masters and moments of every parameter in parameter order. Masters exist where the weight's type is
+   * narrower than the state's; state that was never made is left out.
+   */
   stateEntries(): StateEntry[];
   /** Makes optimizer state exist, so that a checkpoint can be written into it. */
   prepareState(): void;

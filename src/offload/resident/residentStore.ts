@@ -1,7 +1,7 @@
 /** Everything in one place: parameters, gradients and states are plain tensors on the compute device. */
 import { totalmem } from 'node:os';
 import { native } from '../../native/load.ts';
-import { type AnyModule, type Parameter, placeParameters, type Unit } from '../../nn/index.ts';
+import { type AnyModule, type Parameter, placeParameters, type Unit, type ValueSource } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { globalNorm } from '../clipping.ts';
 import { GradientAccumulators } from '../gradients.ts';
@@ -16,6 +16,8 @@ export interface ResidentOptions {
   readonly groupOf: (parameter: Parameter) => number;
   /** Which moments the update rule keeps. */
   readonly moments: readonly ('moment1' | 'moment2')[];
+  /** First values; default: the initialisers. */
+  readonly values?: ValueSource;
   /** Threads of the host optimizer. */
   readonly threads: number;
 }

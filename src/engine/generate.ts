@@ -1,0 +1,158 @@
+/** Text from a model: prefill, then one token at a time through the key/value cache. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import type { Config } from '../config/index.ts';
+import { TierraError } from '../core/errors.ts';
+import { byteTokenizer, loadTokenizer, type Tokenizer } from '../data/index.ts';
+import { buildModel, type LanguageModel } from '../models/index.ts';
+import { native } from '../native/load.ts';
+import { ForwardRunner, KeyValueCache, type UnitHost, withRunner } from '../nn/index.ts';
+import { noGrad, ops, scope } from '../tensor/index.ts';
+import { findNewest } from './checkpoint/index.ts';
+import { initialize } from './initialize.ts';
+import { launch } from './launch.ts';
+import { valuesFor } from './pretrained.ts';
+import { drawToken, type SamplingSettings } from './sampling.ts';
+
+export interface Generator {
+  readonly model: LanguageModel;
+  readonly store: UnitHost;
+  readonly device: string;
+}
+
+export interface SampleSettings extends SamplingSettings {
+  readonly prompt: string;
+  readonly tokens: number;
+  readonly seed: number;
+}
+
+/** Token ids that continue `prompt`, as they are drawn. Ends at end-of-text, after `tokens`, or at the model's last position. */
+export function* generateIds(
+  { model, store, device }: Generator,
+  prompt: readonly number[],
+  settings: SampleSettings,
+  stop: { readonly endOfText: number | null; readonly vocabulary: number },
+): IterableIterator<number> {
+  const training = model.training;
+  model.eval();
+  native().seed(device, BigInt(settings.seed));
+  using cache = new KeyValueCache();
+  try {
+    let ids = prompt;
+    for (let count = 0; count < settings.tokens && cache.length + ids.length <= model.maxLength; count++) {
+      const next = step(model, store, device, ids, cache, settings, stop.vocabulary);
+      if (next === stop.endOfText) return;
+      yield next;
+      ids = [next];
+    }
+  } finally {
+    model.train(training);
+  }
+}
+
+function step(
+  model: LanguageModel,
+  store: UnitHost,
+  device: string,
+  ids: readonly number[],
+  cache: KeyValueCache,
+  settings: SamplingSettings,
+  vocabulary: number,
+): number {
+  return scope(() =>
+    noGrad(() => {
+      const input = ops.fromArray(ids, [1, ids.length], { dtype: 'int64', device });
+      const logits = withRunner(new ForwardRunner(store), () => model.call({ ids: input, cache, start: cache.length }));
+      return drawToken(ops.select(ops.select(logits, 1, ids.length - 1), 0, 0), settings, vocabulary);
+    }),
+  );
+}
+
+/** Runs `generateIds` on text and hands pieces of text to `write` as they become certain. */
+export function writeSample(
+  generator: Generator,
+  tokenizer: Tokenizer,
+  settings: SampleSettings,
+  write: (text: string) => void,
+  signal?: AbortSignal,
+): void {
+  const encoded = Array.from(tokenizer.encode(settings.prompt));
+  const first = tokenizer.startOfText ?? tokenizer.endOfText ?? 0;
+  const decoder = tokenizer.createDecoder({ skipSpecial: true });
+  const stop = { endOfText: tokenizer.endOfText, vocabulary: tokenizer.vocabularySize };
+  for (const id of generateIds(generator, encoded.length > 0 ? encoded : [first], settings, stop)) {
+    const text = decoder.push(id);
+    if (text !== '') write(text);
+    if (signal?.aborted) break;
+  }
+  write(decoder.end());
+}
+
+/** The prompt and its continuation as one string. */
+export function sampleText(
+  generator: Generator,
+  tokenizer: Tokenizer,
+  settings: SampleSettings,
+  signal?: AbortSignal,
+): string {
+  let text = settings.prompt;
+  writeSample(
+    generator,
+    tokenizer,
+    settings,
+    (piece) => {
+      text += piece;
+    },
+    signal,
+  );
+  return text;
+}
+
+export interface GenerationIo {
+  /** Folder of a run, of one of its checkpoints, or of a Hugging Face model. */
+  readonly checkpoint: string;
+  /** Receives text as it is generated. */
+  readonly write: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** `tierra generate`. */
+export async function runGeneration(config: Config, { checkpoint, write, signal }: GenerationIo): Promise<void> {
+  const folder = await modelFolder(checkpoint);
+  const built = buildModel({ path: folder, weights: true });
+  const hasTokenizer = existsSync(path.join(folder, 'tokenizer.json'));
+  const tokenizer = hasTokenizer ? await loadTokenizer(folder) : byteTokenizer();
+  if (tokenizer.vocabularySize > built.model.vocabularySize) {
+    throw new TierraError(
+      'E_CHECKPOINT',
+      `${folder}: no tokenizer.json, and a vocabulary of ${built.model.vocabularySize} is not one of bytes`,
+      {
+        hint: 'Copy the tokenizer.json that the model was trained with into the folder.',
+      },
+    );
+  }
+  const context = launch(config);
+  const weights = valuesFor(built)!;
+  using engine = initialize({ context, model: built.model, values: weights.values });
+  weights.close();
+  if (config.sample.prompt !== '') write(config.sample.prompt);
+  writeSample(
+    { model: built.model, store: engine.store, device: context.device },
+    tokenizer,
+    config.sample,
+    write,
+    signal,
+  );
+  write('\n');
+}
+
+/** The Hugging Face folder that `location` means: itself, a checkpoint's `model/`, or that of a run's newest checkpoint. */
+async function modelFolder(location: string): Promise<string> {
+  if (existsSync(path.join(location, 'config.json'))) return location;
+  if (existsSync(path.join(location, 'model', 'config.json'))) return path.join(location, 'model');
+  const { found } = await findNewest(location);
+  if (found !== undefined) return path.join(found.path, 'model');
+  throw new TierraError('E_CHECKPOINT', `${location}: no model here`, {
+    hint: 'Give a run folder, a checkpoint (step-N), or a Hugging Face folder with config.json and safetensors.',
+  });
+}

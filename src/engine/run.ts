@@ -1,0 +1,151 @@
+/** `tierra train`: from a resolved configuration to a trained model on disk. */
+import type { Config } from '../config/index.ts';
+import { TierraError } from '../core/errors.ts';
+import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
+import { type BuiltModel, buildModel, type LanguageModel } from '../models/index.ts';
+import type { Progress } from '../telemetry/index.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { findNewest, removeLeftovers } from './checkpoint/index.ts';
+import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
+import type { Engine } from './engine.ts';
+import { sampleText } from './generate.ts';
+import type { Hook } from './hooks.ts';
+import { initialize } from './initialize.ts';
+import { languageTask } from './languageTask.ts';
+import { type Context, launch } from './launch.ts';
+import { valuesFor } from './pretrained.ts';
+import { loadCheckpoint, saveCheckpoint } from './saving.ts';
+import { Trainer } from './trainer.ts';
+import { evaluating, reporting } from './trainingHooks.ts';
+
+export interface TrainingIo {
+  readonly progress: Progress;
+  /** Aborted to stop cleanly after the current step. */
+  readonly signal: AbortSignal;
+}
+
+type LanguageEngine = Engine<Parameters<LanguageModel['call']>[0], Tensor>;
+
+/** Everything a run needs, opened and checked. */
+interface Run {
+  readonly config: Config;
+  readonly context: Context;
+  readonly tokenizer: Tokenizer;
+  readonly built: BuiltModel;
+  readonly validation: TokenDataset | null;
+  readonly data: BatchSource;
+  readonly totalSteps: number;
+}
+
+/** Trains as `config` says: data, model, resume, steps, evaluation, checkpoints, a sample at the end. */
+export async function runTraining(config: Config, { progress, signal }: TrainingIo): Promise<void> {
+  const began = performance.now();
+  const context = launch(config);
+  const tokenizer = await tokenizerFor(config.data.tokenizer);
+  const built = describedModel(config, tokenizer);
+  const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text)));
+  try {
+    const data = new BatchSource(corpus.train, {
+      batchSize: config.train.batchSize,
+      seed: config.seed,
+      shuffle: config.data.shuffle,
+    });
+    const totalSteps = stepsOf(config, data.batchesPerEpoch);
+    const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
+    using engine = startEngine(run);
+    await resume(run, engine, progress);
+    const path = await train(run, engine, progress, signal);
+    const outcome = engine.steps >= totalSteps ? 'completed' : 'interrupted';
+    if (outcome === 'completed') showSample(run, engine, progress, signal);
+    progress.finish({ outcome, step: engine.steps, seconds: (performance.now() - began) / 1e3, path });
+  } finally {
+    corpus.dispose();
+  }
+}
+
+function describedModel(config: Config, tokenizer: Tokenizer): BuiltModel {
+  if (config.model === null) {
+    throw new TierraError('E_CONFIG', 'model: nothing to train', {
+      hint: 'Give model.preset, model.path or model.architecture; a script with a model of its own calls initialize(…) instead.',
+    });
+  }
+  const built = buildModel(withVocabulary(config.model, tokenizer));
+  checkFits(built, tokenizer, config.data.sequenceLength);
+  return built;
+}
+
+function stepsOf({ train }: Config, batchesPerEpoch: number): number {
+  return train.steps ?? Math.max(1, Math.floor(((train.epochs ?? 1) * batchesPerEpoch) / train.accumulate));
+}
+
+function startEngine({ context, built, totalSteps }: Run): LanguageEngine {
+  const weights = valuesFor(built);
+  try {
+    const values = weights === null ? {} : { values: weights.values };
+    return initialize({ context, model: built.model, totalSteps, ...values });
+  } finally {
+    weights?.close();
+  }
+}
+
+/** Continues from a checkpoint where `train.resume` says so, and tells which and why. */
+async function resume({ config, built, data }: Run, engine: LanguageEngine, progress: Progress): Promise<void> {
+  const { output, resume: wanted } = config.train;
+  for (const leftover of removeLeftovers(output)) progress.note(`${leftover.path}: ${leftover.reason}`);
+  if (wanted === 'never') return;
+  let folder: string | undefined = wanted;
+  if (wanted === 'auto') {
+    const { found, passedOver } = await findNewest(output);
+    for (const { path, reason } of passedOver) progress.warn(`passed over ${path}: ${reason}`);
+    folder = found?.path;
+  }
+  if (folder === undefined) return;
+  const { step, position } = loadCheckpoint(engine, folder, built);
+  data.restore(position);
+  progress.note(`continuing from ${folder} (step ${step})`);
+}
+
+async function train(
+  run: Run,
+  engine: LanguageEngine,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<string | null> {
+  const { config, context, built, data, totalSteps } = run;
+  let saved: { step: number; path: string } | null = null;
+  const save = async (): Promise<void> => {
+    if (saved?.step === engine.steps || engine.steps === 0) return;
+    const { path, warnings } = await saveCheckpoint(engine, { built, config, totalSteps }, data.position());
+    saved = { step: engine.steps, path };
+    for (const warning of warnings) progress.warn(warning);
+    progress.saved(saved);
+  };
+  const saving: Hook = {
+    async afterStep(_trainer, { step }) {
+      if (config.train.saveEvery !== null && step % config.train.saveEvery === 0) await save();
+    },
+    afterTrain: save,
+  };
+  progress.start({
+    name: config.name,
+    totalSteps,
+    completedSteps: engine.steps,
+    parameters: built.model.parameterCount,
+    device: context.device,
+    precision: config.precision === 'auto' ? context.dtype : config.precision,
+  });
+  const hooks = [reporting(progress), evaluating(config, run.validation, progress), saving];
+  const task = languageTask(context.device);
+  await new Trainer({ engine, task, data, totalSteps, signal, hooks }).fit();
+  return (saved as { path: string } | null)?.path ?? null;
+}
+
+function showSample(
+  { config, context, built, tokenizer }: Run,
+  engine: LanguageEngine,
+  progress: Progress,
+  signal: AbortSignal,
+): void {
+  const generator = { model: built.model, store: engine.store, device: context.device };
+  progress.note(`a sample of what it learned:\n${sampleText(generator, tokenizer, config.sample, signal)}`);
+}

@@ -1,0 +1,49 @@
+/** What `tierra train` hangs into the loop: progress and evaluation. */
+import type { Config } from '../config/index.ts';
+import { BatchSource, type TokenBatch, type TokenDataset } from '../data/index.ts';
+import { type Progress, ThroughputMeter } from '../telemetry/index.ts';
+import type { Hook } from './hooks.ts';
+import type { Trainer } from './trainer.ts';
+
+/** Tells `progress` about every step. */
+export function reporting(progress: Progress): Hook {
+  const meter = new ThroughputMeter();
+  return {
+    beforeStep: () => meter.begin(performance.now()),
+    afterStep(trainer, summary) {
+      meter.end(performance.now(), summary.tokens);
+      progress.step({
+        ...summary,
+        tokensPerSecond: meter.tokensPerSecond,
+        secondsLeft: meter.secondsFor(trainer.totalSteps - summary.step),
+        memory: trainer.engine.store.use(),
+      });
+      if (summary.nonFinite !== null) {
+        progress.warn(`step ${summary.step}: ${summary.nonFinite} has infinite or NaN gradients, nothing was updated`);
+      }
+    },
+  };
+}
+
+/** Mean loss on the validation set every `train.evaluateEvery` steps and at the end, always on the same batches. */
+export function evaluating(config: Config, validation: TokenDataset | null, progress: Progress): Hook {
+  const { evaluateEvery, evaluateBatches, batchSize } = config.train;
+  if (validation === null || validation.sequences === 0) return {};
+  const perBatch = Math.min(batchSize, validation.sequences);
+  let evaluated = -1;
+  const evaluate = async (trainer: Trainer): Promise<void> => {
+    const step = trainer.engine.steps;
+    if (step === evaluated) return;
+    evaluated = step;
+    const data = new BatchSource(validation, { batchSize: perBatch, seed: config.seed, shuffle: true });
+    const batches = Math.min(evaluateBatches, data.batchesPerEpoch);
+    const loss = await (trainer as unknown as Trainer<TokenBatch>).evaluate(data, batches);
+    progress.evaluation({ step, loss });
+  };
+  return {
+    async afterStep(trainer, { step }) {
+      if (evaluateEvery !== null && step % evaluateEvery === 0) await evaluate(trainer);
+    },
+    afterTrain: evaluate,
+  };
+}
