@@ -12,6 +12,7 @@
 #include "core/operators.h"
 #include "core/random.h"
 #include "core/tensors.h"
+#include "executor/binding.h"
 #include "io/binding.h"
 #include "memory/binding.h"
 #include "optim/optimizerBinding.h"
@@ -21,7 +22,7 @@ namespace tierra {
 namespace {
 
 // As in src/native/binding.ts: raised together with every change.
-constexpr double kContract = 3;
+constexpr double kContract = 4;
 
 #ifdef TIERRA_CUDA
 constexpr bool kCuda = true;
@@ -60,6 +61,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerOptimizer(env, exports);
   registerArenas(env, exports);
   registerSwaps(env, exports);
+  registerExecutors(env, exports);
   return exports;
 }
 

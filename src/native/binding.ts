@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 3;
+export const contract = 4;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -381,5 +381,162 @@ export interface SwapBinding {
   faultSites(): string[];
 }
 
+export type ExecutorId = Brand<'ExecutorId'>;
+export type TicketId = Brand<'TicketId'>;
+export type LaneName = 'read' | 'write' | 'toDevice' | 'toHost' | 'update';
+
+export interface ExecutorOptions {
+  /** CUDA device, or -1: copies between arenas are memcpy. */
+  readonly device: number;
+  /** Threads that work on one update together. */
+  readonly updateThreads: number;
+  /** How many gradient scales there are. */
+  readonly scaleCells: number;
+  /** Spans kept between two calls of `timeline`; more are counted and dropped. */
+  readonly timelineCapacity: number;
+}
+
+interface TicketCommon {
+  /** From 1, ascending across all submissions to one executor. */
+  readonly id: TicketId;
+  /** Tickets with lower ids that must be done first. */
+  readonly after: readonly TicketId[];
+  /** The moment whose compute must be over first, or -1. Moments ascend over the whole run, not within a step. */
+  readonly afterMoment: number;
+  /** The scale cell that must be set first, or -1. */
+  readonly afterCell: number;
+  /** Why this moves: its name in the timeline and in errors. */
+  readonly cause: string;
+  readonly chunk: number;
+  readonly step: number;
+}
+
+/** One extent from or to a swap. `chunk` and `step` are stamped on it, or must be found on it. */
+export interface DiskTicket extends TicketCommon {
+  readonly lane: 'read' | 'write';
+  readonly swap: SwapId;
+  readonly swapOffset: number;
+  readonly arena: ArenaId;
+  readonly arenaOffset: number;
+  readonly bytes: number;
+}
+
+/** Waits until what the swap wrote is on the medium. Shows as `write` in the timeline. */
+export interface SyncTicket extends TicketCommon {
+  readonly lane: 'sync';
+  readonly swap: SwapId;
+}
+
+export interface CopyTicket extends TicketCommon {
+  readonly lane: 'toDevice' | 'toHost';
+  readonly source: ArenaId;
+  readonly sourceOffset: number;
+  readonly target: ArenaId;
+  readonly targetOffset: number;
+  readonly bytes: number;
+}
+
+export interface ArenaPlace {
+  readonly arena: ArenaId;
+  readonly offset: number;
+}
+
+export interface ArenaElements extends ArenaPlace {
+  readonly dtype: DtypeCode;
+}
+
+/** Elements `begin` to `begin + count` of the chunk belong to `groups[group]`. */
+export interface UpdateSegment {
+  readonly begin: number;
+  readonly count: number;
+  readonly group: number;
+}
+
+/**
+ * One optimizer step over a chunk of `count` elements. State is `count` master weights, then `count` first moments
+ * (adamw, lion, sgd with momentum in any group), then `count` second moments (adamw), without gaps.
+ */
+export interface UpdateTicket extends TicketCommon {
+  readonly lane: 'update';
+  readonly rule: UpdateRule;
+  readonly count: number;
+  readonly gradient: ArenaElements;
+  /** float32 or float64: also the type of the arithmetic. */
+  readonly state: ArenaElements;
+  /** Where the new state goes; `null` updates in place. Elements outside all segments are copied. */
+  readonly stateOut: ArenaPlace | null;
+  /** Receives the new weights; may be the gradient's own place when the element sizes are equal. */
+  readonly parameterOut: ArenaElements | null;
+  /** Ascending, without overlap. */
+  readonly segments: readonly UpdateSegment[];
+  readonly groups: readonly UpdateGroup[];
+  /** Cell with the factor for the gradient, read when the update starts, which waits until it is set; -1 stands for 1. */
+  readonly scaleCell: number;
+}
+
+export type Ticket = DiskTicket | SyncTicket | CopyTicket | UpdateTicket;
+
+export interface PendingTicket {
+  readonly id: TicketId;
+  readonly lane: LaneName;
+  readonly state: 'waiting' | 'ready' | 'running' | 'issued';
+  readonly cause: string;
+  readonly chunk: number;
+  /** What a waiting ticket waits for: unfinished tickets, a moment or -1, a cell or -1. */
+  readonly tickets: readonly TicketId[];
+  readonly moment: number;
+  readonly cell: number;
+}
+
+export interface TimelineSpan {
+  readonly lane: LaneName | 'wait';
+  /** The ticket's cause, or that of the wait. */
+  readonly name: string;
+  /** On the clock of `nowUs`. */
+  readonly startUs: number;
+  readonly durationUs: number;
+  readonly bytes: number;
+  readonly chunk: number;
+  readonly ticket: TicketId;
+}
+
+export interface TimelineReport {
+  readonly spans: readonly TimelineSpan[];
+  /** Per lane, the time with at least one ticket under way since the last report. */
+  readonly busyUs: Readonly<Record<LaneName | 'wait', number>>;
+  readonly dropped: number;
+}
+
+/** Lanes with threads of their own that walk tickets in dependency order: `native/src/executor`. */
+export interface ExecutorBinding {
+  executorCreate(options: ExecutorOptions): ExecutorId;
+  /** Cancels what has not started, lets running tickets end, joins all threads. */
+  executorDestroy(executor: ExecutorId): void;
+  /** All or none; every place is checked (`E_ARGUMENT`) before anything starts. */
+  submit(executor: ExecutorId, tickets: readonly Ticket[]): void;
+  /** Sets a gradient scale and lets go what waits for it. Setting it again changes what later updates read. */
+  setScale(executor: ExecutorId, cell: number, value: number): void;
+  /** Makes the cell unset again. Throws `E_STATE` while an unfinished update reads it. */
+  clearScale(executor: ExecutorId, cell: number): void;
+  /** Compute of `moment` and all before it is over (CPU) or submitted to the compute stream (GPU). Never goes back. */
+  reachMoment(executor: ExecutorId, moment: number): void;
+  /**
+   * Blocks until the tickets are done; on a GPU, until `toDevice` tickets are on their stream, and then makes the compute
+   * stream wait for them. Returns the milliseconds blocked. Throws the error of what failed, or `E_STATE` when a ticket
+   * waits for a moment or cell that only the caller could supply.
+   */
+  wait(executor: ExecutorId, tickets: readonly TicketId[], cause: string): number;
+  /** Waits for everything; throws the first failure there ever was. */
+  drain(executor: ExecutorId): number;
+  /** The first failure, or null. */
+  failed(executor: ExecutorId): TierraError | null;
+  /** What is not done and what it waits for: for a watchdog. */
+  pending(executor: ExecutorId): PendingTicket[];
+  /** Spans that ended since the last call. */
+  timeline(executor: ExecutorId): TimelineReport;
+  /** Microseconds on the lanes' clock. */
+  nowUs(): number;
+}
+
 /** The whole addon. Further parts extend this as they are built. */
-export interface Binding extends CoreBinding, OptimizerBinding, ArenaBinding, SwapBinding {}
+export interface Binding extends CoreBinding, OptimizerBinding, ArenaBinding, SwapBinding, ExecutorBinding {}

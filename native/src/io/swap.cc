@@ -13,8 +13,9 @@
 namespace tierra::io {
 namespace {
 
+// Never destroyed: a process that ends without `closeAllSwaps` must not join lanes from a static destructor.
 std::mutex tableMutex;
-std::map<SwapId, std::shared_ptr<Swap>> table;
+auto& table = *new std::map<SwapId, std::shared_ptr<Swap>>;
 SwapId nextId = 1;
 
 struct Freed {
@@ -117,24 +118,24 @@ SwapStats Swap::stats() const {
   return {read_->stats(), write_->stats(), read_->backend().overflows() + write_->backend().overflows()};
 }
 
-void Swap::enqueue(bool write, Job job) {
-  if (!job.sync) {
-    const std::uint64_t needed = extentBytes(job.bytes);
-    if (job.bytes == 0 || job.offset % sectorBytes != 0 || reinterpret_cast<std::uintptr_t>(job.data) % sectorBytes != 0) {
-      fail("E_ARGUMENT", "swap extents and their memory start on multiples of 4096 and are not empty (swap offset " +
-                             std::to_string(job.offset) + ", " + std::to_string(job.bytes) + " bytes)");
-    }
-    if (job.bytes > files_.bytes() || job.offset > files_.bytes() || needed > files_.bytes() - job.offset) {
-      fail("E_ARGUMENT",
-           "an extent of " + std::to_string(needed) + " bytes at " + std::to_string(job.offset) +
-               " is outside the swap of " + std::to_string(files_.bytes()) + " bytes",
-           {}, {{"swapOffset", static_cast<double>(job.offset)}, {"bytes", static_cast<double>(job.bytes)}});
-    }
+void Swap::check(std::uint64_t offset, const char* data, std::uint64_t bytes) const {
+  if (bytes == 0 || offset % sectorBytes != 0 || reinterpret_cast<std::uintptr_t>(data) % sectorBytes != 0) {
+    fail("E_ARGUMENT", "swap extents and their memory start on multiples of 4096 and are not empty (swap offset " +
+                           std::to_string(offset) + ", " + std::to_string(bytes) + " bytes)");
   }
-  (write ? *write_ : *read_).enqueue(std::move(job));
+  const std::uint64_t needed = extentBytes(bytes);
+  if (bytes > files_.bytes() || offset > files_.bytes() || needed > files_.bytes() - offset) {
+    fail("E_ARGUMENT",
+         "an extent of " + std::to_string(needed) + " bytes at " + std::to_string(offset) + " is outside the swap of " +
+             std::to_string(files_.bytes()) + " bytes",
+         {}, {{"swapOffset", static_cast<double>(offset)}, {"bytes", static_cast<double>(bytes)}});
+  }
 }
 
+void Swap::enqueue(bool write, Job job) { (write ? *write_ : *read_).enqueue(std::move(job)); }
+
 std::optional<Failure> Swap::transfer(bool write, Job job) {
+  if (!job.sync) check(job.offset, job.data, job.bytes);
   std::promise<std::optional<Failure>> promise;
   auto result = promise.get_future();
   job.done = [&promise](std::optional<Failure> failed) { promise.set_value(std::move(failed)); };
@@ -164,6 +165,14 @@ void closeSwap(SwapId id) {
   }
   std::lock_guard lock(tableMutex);
   table.erase(id);
+}
+
+void closeAllSwaps() {
+  std::map<SwapId, std::shared_ptr<Swap>> gone;
+  {
+    std::lock_guard lock(tableMutex);
+    gone.swap(table);
+  }
 }
 
 }  // namespace tierra::io

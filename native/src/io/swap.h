@@ -47,9 +47,11 @@ class Swap {
   std::vector<std::string> reasons() const;
   SwapStats stats() const;
 
-  /// Checks the extent's place and alignment, then hands the job to its lane. Throws NativeError E_ARGUMENT.
+  /// Throws NativeError E_ARGUMENT when the extent is not all inside, is empty, or is not aligned.
+  void check(std::uint64_t offset, const char* data, std::uint64_t bytes) const;
+  /// Hands a checked job to its lane.
   void enqueue(bool write, Job job);
-  /// The same, and waits. Returns the failure, if any.
+  /// Checks, enqueues and waits. Returns the failure, if any.
   std::optional<Failure> transfer(bool write, Job job);
 
   void addUser() { users_.fetch_add(1); }
@@ -75,5 +77,7 @@ SwapId openSwap(const SwapOptions& options);
 std::shared_ptr<Swap> findSwap(SwapId id);
 /// Throws NativeError E_STATE while an executor uses it.
 void closeSwap(SwapId id);
+/// When Node takes the addon down: locks are let go and lanes joined. Executors are destroyed before.
+void closeAllSwaps();
 
 }  // namespace tierra::io

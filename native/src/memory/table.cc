@@ -8,9 +8,10 @@
 namespace tierra::memory {
 namespace {
 
+// Never destroyed: tensors and lanes may outlive static destructors.
 std::mutex mutex;
-std::map<ArenaId, std::shared_ptr<Arena>> arenas;
-std::vector<BufferRegistrar*> registrars;
+auto& arenas = *new std::map<ArenaId, std::shared_ptr<Arena>>;
+auto& registrars = *new std::vector<BufferRegistrar*>;
 
 bool isRegistrable(const Arena& arena) { return arena.options().kind == ArenaKind::host && !arena.onGpu(); }
 

@@ -1,0 +1,62 @@
+// The lanes that have a thread of their own: copies and updates. Disk tickets run on their swap's lanes.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "executor/ticket.h"
+#include "io/failure.h"
+
+namespace tierra::executor {
+
+/// What a lane tells the executor. Called on the lane's thread; must not throw.
+struct LaneEvents {
+  std::function<void(Ticket*)> started;
+  std::function<void(Ticket*)> issued;  // GPU only
+  std::function<void(Ticket*, std::optional<Failure>)> finished;
+};
+
+class WorkLane {
+ public:
+  virtual ~WorkLane() = default;
+  /// Lower ids first among tickets that are ready together.
+  void enqueue(Ticket* ticket);
+
+ protected:
+  explicit WorkLane(LaneEvents events) : events_(std::move(events)) {}
+  void start(std::function<void()> body);
+  /// For destructors of derived classes: finishes what is queued, then joins.
+  void stop();
+  /// The next ticket, or null: when stopping, or when there is none now and `wait` is false.
+  Ticket* next(bool wait);
+
+  const LaneEvents events_;
+
+ private:
+  struct Earlier {
+    bool operator()(const Ticket* a, const Ticket* b) const { return a->id < b->id; }
+  };
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::set<Ticket*, Earlier> queue_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+/// memcpy between arenas in RAM.
+std::unique_ptr<WorkLane> makeCopyLane(LaneEvents events);
+
+/// Optimizer updates; `scaleOf` reads a scale cell that is set.
+std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf);
+
+#ifdef TIERRA_CUDA
+/// cudaMemcpyAsync on a stream of its own. `awaitMoment(stream, moment)` makes that stream wait for compute.
+std::unique_ptr<WorkLane> makeCudaCopyLane(LaneEvents events, int device,
+                                           std::function<void(void*, std::int64_t)> awaitMoment);
+#endif
+
+}  // namespace tierra::executor

@@ -1,0 +1,193 @@
+#include "core/error.h"
+#include "core/fields.h"
+#include "executor/binding.h"
+
+namespace tierra::executor {
+namespace {
+
+using js::Fields;
+using memory::Arena;
+using optim::DType;
+
+std::shared_ptr<Arena> arenaOf(const Fields& fields, const char* name) { return memory::findArena(fields.count(name)); }
+
+std::shared_ptr<Arena> hostArena(const Fields& fields, const char* name, const char* why) {
+  auto arena = arenaOf(fields, name);
+  if (arena->onGpu()) fail("E_ARGUMENT", std::string(why) + " cannot reach arena " + std::to_string(arena->id()) + " on the GPU");
+  return arena;
+}
+
+DiskWork readDisk(const Fields& fields, Ticket& ticket, bool write) {
+  const auto swap = io::findSwap(fields.count("swap"));
+  const auto arena = hostArena(fields, "arena", "the disk");
+  ticket.bytes = fields.count("bytes");
+  char* data = arena->at(fields.count("arenaOffset"), ticket.bytes);
+  const std::uint64_t offset = fields.count("swapOffset");
+  swap->check(offset, data, ticket.bytes);
+  return {SwapUse(swap.get()), memory::ArenaUse(arena), write, false, offset, data};
+}
+
+CopyWork readCopy(const Fields& fields, Ticket& ticket) {
+  const auto source = arenaOf(fields, "source");
+  const auto target = arenaOf(fields, "target");
+  ticket.bytes = fields.count("bytes");
+  const char* from = source->at(fields.count("sourceOffset"), ticket.bytes);
+  char* to = target->at(fields.count("targetOffset"), ticket.bytes);
+  return {memory::ArenaUse(source), memory::ArenaUse(target), from, to};
+}
+
+optim::Rule ruleNamed(const std::string& name) {
+  if (name == "adamw") return optim::Rule::adamw;
+  if (name == "sgd") return optim::Rule::sgd;
+  if (name == "lion") return optim::Rule::lion;
+  fail("E_ARGUMENT", "no update rule is called " + name, "The rules are adamw, sgd and lion.");
+}
+
+DType dtypeIn(const Fields& fields, const char* what) {
+  const auto type = static_cast<DType>(static_cast<int>(fields.count("dtype")));
+  if (!optim::isKnown(type)) fail("E_ARGUMENT", std::string("the ") + what + " has no floating-point element type");
+  return type;
+}
+
+optim::UpdateGroup readGroup(const Fields& fields) {
+  return {fields.number("lr"),
+          fields.number("beta1"),
+          fields.number("beta2"),
+          fields.number("eps"),
+          fields.number("weightDecay"),
+          fields.number("biasCorrection1"),
+          fields.number("biasCorrection2"),
+          fields.number("momentum"),
+          fields.flag("nesterov")};
+}
+
+/// Segments ascend, do not overlap and lie inside the chunk: the kernel writes where they say.
+void readSegments(napi_env env, napi_value list, UpdateWork& work) {
+  const uint32_t count = js::arrayLength(env, list, "segments");
+  std::uint64_t at = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const Fields fields(env, js::element(env, list, i));
+    const Segment segment{fields.count("begin"), fields.count("count"), fields.count("group")};
+    if (segment.begin < at || segment.begin > work.buffers.count || segment.count > work.buffers.count - segment.begin ||
+        segment.group >= work.groups.size()) {
+      fail("E_ARGUMENT", "segment " + std::to_string(i) + " (" + std::to_string(segment.count) + " elements from " +
+                             std::to_string(segment.begin) + ", group " + std::to_string(segment.group) +
+                             ") is not after the one before, inside " + std::to_string(work.buffers.count) +
+                             " elements and of a known group");
+    }
+    at = segment.begin + segment.count;
+    work.segments.push_back(segment);
+  }
+}
+
+/// Bytes of `count` elements at a place, kept in use by the ticket.
+char* elementsAt(const Fields& place, UpdateWork& work, std::uint64_t count, std::size_t elementBytes) {
+  const auto arena = hostArena(place, "arena", "the host optimizer");
+  const std::uint64_t offset = place.count("offset");
+  if (offset % elementBytes != 0 || count > arena->bytes() / elementBytes) {
+    fail("E_ARGUMENT", std::to_string(count) + " elements of " + std::to_string(elementBytes) + " bytes do not fit at offset " +
+                           std::to_string(offset) + " of an arena of " + std::to_string(arena->bytes()) + " bytes");
+  }
+  char* data = arena->at(offset, count * elementBytes);
+  work.arenas.emplace_back(arena);
+  return data;
+}
+
+UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
+  UpdateWork work{};
+  work.rule = ruleNamed(fields.text("rule"));
+  work.scaleCell = static_cast<int>(fields.countOrNone("scaleCell"));
+  auto& buffers = work.buffers;
+  buffers.count = fields.count("count");
+
+  const napi_value groups = fields.value("groups");
+  const uint32_t groupCount = js::arrayLength(env, groups, "groups");
+  bool usesM = false;
+  for (uint32_t i = 0; i < groupCount; ++i) {
+    work.groups.push_back(readGroup(Fields(env, js::element(env, groups, i))));
+    usesM = usesM || optim::usesFirstMoment(work.rule, work.groups.back());
+  }
+  const bool usesV = optim::usesSecondMoment(work.rule);
+  readSegments(env, fields.value("segments"), work);
+
+  const Fields gradient = fields.object("gradient");
+  buffers.gradientType = dtypeIn(gradient, "gradient");
+  buffers.gradient = elementsAt(gradient, work, buffers.count, optim::elementBytes(buffers.gradientType));
+
+  const Fields state = fields.object("state");
+  buffers.stateType = dtypeIn(state, "state");
+  const std::size_t element = optim::elementBytes(buffers.stateType);
+  const std::uint64_t plane = buffers.count * element;
+  const std::uint64_t planes = 1u + usesM + usesV;
+  const char* from = elementsAt(state, work, buffers.count * planes, element);
+  char* to = fields.has("stateOut") ? elementsAt(fields.object("stateOut"), work, buffers.count * planes, element)
+                                    : const_cast<char*>(from);
+  if (to != from && to < from + planes * plane && from < to + planes * plane) {
+    fail("E_ARGUMENT", "stateOut overlaps state");
+  }
+  buffers.master = from;
+  buffers.masterOut = to;
+  if (usesM) {
+    buffers.m = from + plane;
+    buffers.mOut = to + plane;
+  }
+  if (usesV) {
+    buffers.v = from + (planes - 1) * plane;
+    buffers.vOut = to + (planes - 1) * plane;
+  }
+
+  buffers.parameterType = buffers.stateType;
+  if (fields.has("parameterOut")) {
+    const Fields parameter = fields.object("parameterOut");
+    buffers.parameterType = dtypeIn(parameter, "parameter");
+    buffers.parameterOut = elementsAt(parameter, work, buffers.count, optim::elementBytes(buffers.parameterType));
+  }
+  ticket.bytes = buffers.count * (optim::elementBytes(buffers.gradientType) + 2 * planes * element +
+                                  (buffers.parameterOut ? optim::elementBytes(buffers.parameterType) : 0));
+  return work;
+}
+
+std::vector<TicketId> readIds(napi_env env, napi_value list) {
+  const uint32_t count = js::arrayLength(env, list, "after");
+  std::vector<TicketId> ids;
+  for (uint32_t i = 0; i < count; ++i) {
+    const double id = js::readNumber(env, js::element(env, list, i), "after");
+    if (!(id >= 1 && id <= 9007199254740992.0)) fail("E_ARGUMENT", "a ticket id is a whole number from 1, got " + std::to_string(id));
+    ids.push_back(static_cast<TicketId>(id));
+  }
+  return ids;
+}
+
+}  // namespace
+
+std::unique_ptr<Ticket> readTicket(napi_env env, napi_value value) {
+  const Fields fields(env, value);
+  auto ticket = std::make_unique<Ticket>();
+  ticket->id = fields.count("id");
+  ticket->after = readIds(env, fields.value("after"));
+  ticket->afterMoment = fields.countOrNone("afterMoment");
+  ticket->afterCell = static_cast<int>(fields.countOrNone("afterCell"));
+  ticket->cause = fields.text("cause");
+  ticket->chunk = fields.count("chunk");
+  ticket->step = fields.count("step");
+
+  const std::string lane = fields.text("lane");
+  if (lane == "read" || lane == "write") {
+    ticket->lane = lane == "read" ? LaneName::read : LaneName::write;
+    ticket->work = readDisk(fields, *ticket, lane == "write");
+  } else if (lane == "sync") {
+    ticket->lane = LaneName::write;
+    ticket->work = DiskWork{SwapUse(io::findSwap(fields.count("swap")).get()), {}, true, true, 0, nullptr};
+  } else if (lane == "toDevice" || lane == "toHost") {
+    ticket->lane = lane == "toDevice" ? LaneName::toDevice : LaneName::toHost;
+    ticket->work = readCopy(fields, *ticket);
+  } else if (lane == "update") {
+    ticket->lane = LaneName::update;
+    ticket->work = readUpdate(env, fields, *ticket);
+  } else {
+    fail("E_ARGUMENT", "no lane is called '" + lane + "'");
+  }
+  return ticket;
+}
+
+}  // namespace tierra::executor
