@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const pollMs = 100;
+const touchMs = 5000;
 /** A lock that its owner has not touched for so long belongs to a dead one. */
 const staleMs = 60_000;
 
@@ -13,6 +14,7 @@ const staleMs = 60_000;
 export class BuildLock {
   readonly #file: string;
   #held = false;
+  #touchedAt = 0;
 
   constructor(file: string) {
     this.#file = file;
@@ -31,8 +33,9 @@ export class BuildLock {
 
   /** Tells waiting processes that this one is alive. */
   touch(): void {
-    if (!this.#held) return;
+    if (!this.#held || Date.now() - this.#touchedAt < touchMs) return;
     const now = new Date();
+    this.#touchedAt = now.getTime();
     try {
       utimesSync(this.#file, now, now);
     } catch {

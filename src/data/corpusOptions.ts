@@ -21,14 +21,14 @@ export interface CorpusOptions {
   readonly sequenceLength: number;
   /** Token caches are kept below it; made when missing. */
   readonly cacheFolder: string;
-  /** Default: by file name, `.jsonl` and `.ndjson` are JSONL (chat when a template is given), anything else is text. */
-  readonly format?: CorpusFormat;
+  /** Default `auto`: by file name, `.jsonl` and `.ndjson` are JSONL (chat when a template is given), anything else is text. */
+  readonly format?: CorpusFormat | 'auto';
   /** The field of a JSONL object that holds the text. Default `text`. */
   readonly field?: string;
   /** How a conversation becomes text. Needed for chat data. */
   readonly template?: ChatTemplateName;
-  /** What follows each document. Default: the tokenizer's end-of-text id where it has one. */
-  readonly separator?: 'endOfText' | 'none';
+  /** What follows each document. Default `auto`: the tokenizer's end-of-text id where it has one. */
+  readonly separator?: 'auto' | 'endOfText' | 'none';
   readonly validation?: ValidationOptions;
   /** Use at most this many bytes of the training files, in order. */
   readonly maxBytes?: number;
@@ -38,6 +38,8 @@ export interface CorpusOptions {
   readonly verify?: boolean;
   /** Told in one sentence what is opened, built or built again, and why. */
   readonly note?: (text: string) => void;
+  /** Stops tokenizing with `E_INTERRUPTED`; nothing half done stays behind. */
+  readonly signal?: AbortSignal | undefined;
   /** Tokens in one shard file. Default 2^28. */
   readonly shardTokens?: number;
 }

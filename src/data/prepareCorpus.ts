@@ -1,7 +1,6 @@
 import path from 'node:path';
 import { check, TierraError } from '../core/errors.ts';
 import { chatTemplate } from './chatTemplates.ts';
-import type { CorpusPlan } from './corpusBuild.ts';
 import { type CorpusFile, hashFiles } from './corpusFiles.ts';
 import type { CorpusFormat, CorpusOptions } from './corpusOptions.ts';
 import { FileHashes } from './fileHashes.ts';
@@ -9,6 +8,7 @@ import { globFiles } from './globFiles.ts';
 import { splitAtEnd, wholeStream } from './split.ts';
 import { corpusKey, type OpenedCorpus, openOrBuild } from './tokenCache.ts';
 import type { TokenDataset } from './tokenDataset.ts';
+import type { CorpusPlan } from './tokenizeCorpus.ts';
 
 export interface PreparedCorpus {
   readonly train: TokenDataset;
@@ -29,6 +29,7 @@ export async function prepareCorpus(options: CorpusOptions): Promise<PreparedCor
     cacheFolder: path.resolve(options.root ?? '.', options.cacheFolder),
     verify: options.verify ?? false,
     note,
+    signal: options.signal,
   };
   const separate =
     validation !== undefined && 'files' in validation ? await filesOf(options, validation.files, Infinity) : null;
@@ -136,11 +137,11 @@ function withoutOverlap(
 }
 
 function planOf(options: CorpusOptions, files: readonly CorpusFile[], validationPlace: number): CorpusPlan {
-  const { tokenizer, field = 'text', template, separator, shardTokens = 2 ** 28 } = options;
+  const { tokenizer, field = 'text', template, separator, format = 'auto', shardTokens = 2 ** 28 } = options;
   if (template !== undefined) chatTemplate(template);
   const formats = files.map((file) => ({
     file,
-    format: options.format ?? formatOf(file.path, template !== undefined),
+    format: format === 'auto' ? formatOf(file.path, template !== undefined) : format,
   }));
   if (template === undefined && formats.some(({ format }) => format === 'chat')) {
     throw new TierraError('E_DATA', 'chat data need a template', { hint: 'Choose chatml, llama3 or plain.' });

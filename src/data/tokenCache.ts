@@ -3,14 +3,16 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { isTierraError, TierraError } from '../core/errors.ts';
 import { BuildLock } from './buildLock.ts';
-import { buildCorpus, type CorpusPlan } from './corpusBuild.ts';
+import { buildCorpus } from './corpusBuild.ts';
 import { formatVersion, manifestName, type StreamName } from './shardFormat.ts';
+import type { CorpusPlan } from './tokenizeCorpus.ts';
 import { TokenStore } from './tokenStore.ts';
 
 export interface CacheOptions {
   readonly cacheFolder: string;
   readonly verify: boolean;
   readonly note: (text: string) => void;
+  readonly signal: AbortSignal | undefined;
 }
 
 export interface OpenedCorpus {
@@ -44,7 +46,7 @@ export function corpusKey(plan: Omit<CorpusPlan, 'key'>): string {
 /** Opens the token cache of a corpus, building it first when it is missing or damaged. Safe in several processes at once. */
 export async function openOrBuild(
   plan: CorpusPlan,
-  { cacheFolder, verify, note }: CacheOptions,
+  { cacheFolder, verify, note, signal }: CacheOptions,
 ): Promise<OpenedCorpus> {
   const folder = path.resolve(cacheFolder, plan.key);
   const opened = tryOpen(folder, plan.key, verify);
@@ -66,7 +68,7 @@ export async function openOrBuild(
       } else {
         note(`tokenizing ${plan.files.length} files into ${folder}`);
       }
-      await buildCorpus(plan, folder, note, () => lock.touch());
+      await buildCorpus(plan, folder, { note, signal, alive: () => lock.touch() });
     }
   } finally {
     lock.release();
