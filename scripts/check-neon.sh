@@ -39,7 +39,7 @@ build() { # compiler, output, extra flags
 build g++ "$work/here"
 build "$cross" "$work/arm" -static
 { "$work/here"; "$qemu" "$work/arm" | sed 's/^/arm64 /'; } | tee "$work/hashes"
-if [ "$(awk '{print $NF}' "$work/hashes" | sort -u | wc -l)" != 1 ] || ! grep -q 'arm64 neon' "$work/hashes"; then
+if grep -q differs "$work/hashes" || [ "$(awk '{print $NF}' "$work/hashes" | sort -u | wc -l)" != 1 ] || ! grep -q 'arm64 neon' "$work/hashes"; then
   echo "failed: the paths disagree"
   exit 1
 fi

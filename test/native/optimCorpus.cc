@@ -1,7 +1,9 @@
 // One hash per path over a corpus of awkward numbers: every rule, element type and odd length, in place and out of place.
 // Equal hashes mean equal bits. Printed as `path hash`, so that builds for different processors can be compared.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "optim/elementwise.h"
@@ -71,6 +73,13 @@ std::vector<unsigned char> fill(Random& random, DType type, std::size_t count) {
   return data;
 }
 
+/// A copy at an address that whole vectors can be streamed to.
+std::unique_ptr<unsigned char, void (*)(void*)> aligned(const std::vector<unsigned char>& bytes) {
+  auto* copy = static_cast<unsigned char*>(std::aligned_alloc(64, (bytes.size() + 63) / 64 * 64));
+  std::memcpy(copy, bytes.data(), bytes.size());
+  return {copy, std::free};
+}
+
 struct Hash {
   std::uint64_t value = 0xcbf29ce484222325u;
   void add(const std::vector<unsigned char>& bytes) {
@@ -101,10 +110,23 @@ void hashUpdates(Hash& hash, Path path, std::size_t count) {
             auto w1 = w, m1 = m, v1 = v;
             auto out = fill(random, parameterType, count), out1 = out;
             const double scale = random.next() % 3 == 0 ? 1.0 : 0.3718;
-            // Out of place first, then in place: both must give the same, and the first must leave its inputs alone.
-            update(rule, group, scale,
-                   {gradient.data(), gradientType, stateType, w.data(), m.data(), v.data(), w1.data(), m1.data(), v1.data(),
-                    out1.data(), parameterType, count}, path);
+            // Out of place first, then streamed, then in place: all must give the same, and leave their inputs alone.
+            UpdateBuffers buffers = {gradient.data(), gradientType, stateType, w.data(), m.data(), v.data(), w1.data(),
+                                     m1.data(), v1.data(), out1.data(), parameterType, count};
+            update(rule, group, scale, buffers, path);
+            const auto streamedW = aligned(w), streamedM = aligned(m), streamedV = aligned(v), streamedOut = aligned(out);
+            buffers.masterOut = streamedW.get();
+            buffers.mOut = streamedM.get();
+            buffers.vOut = streamedV.get();
+            buffers.parameterOut = streamedOut.get();
+            buffers.stream = true;
+            update(rule, group, scale, buffers, path);
+            if (std::memcmp(streamedW.get(), w1.data(), w.size()) != 0 ||
+                std::memcmp(streamedM.get(), m1.data(), m.size()) != 0 ||
+                std::memcmp(streamedV.get(), v1.data(), v.size()) != 0 ||
+                std::memcmp(streamedOut.get(), out1.data(), out.size()) != 0) {
+              std::printf("streamed differs from stored\n");
+            }
             for (const auto* bytes : {&w, &m, &v, &w1, &m1, &v1, &out1}) hash.add(*bytes);
             update(rule, group, scale,
                    {gradient.data(), gradientType, stateType, w.data(), m.data(), v.data(), w.data(), m.data(), v.data(),

@@ -33,17 +33,24 @@ struct Floats {
     _mm256_storeu_pd(p, _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
     _mm256_storeu_pd(p + 4, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
   }
-  void store(BFloat16* p) const {
+  void store(BFloat16* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bfloats()); }
+  void store(Half* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves()); }
+
+  void stream(float* p) const { _mm256_stream_ps(p, x); }
+  void stream(double* p) const { store(p); }
+  void stream(BFloat16* p) const { _mm_stream_si128(reinterpret_cast<__m128i*>(p), bfloats()); }
+  void stream(Half* p) const { _mm_stream_si128(reinterpret_cast<__m128i*>(p), halves()); }
+  static void fence() { _mm_sfence(); }
+
+ private:
+  __m128i bfloats() const {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     const __m256i high = _mm256_srli_epi32(rounded, 16);  // at most 0xffff: packing saturates nothing
-    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+    return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
   }
-  void store(Half* p) const {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-  }
+  __m128i halves() const { return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT); }
 };
 
 inline Floats mul(Floats a, Floats b) { return {_mm256_mul_ps(a.x, b.x)}; }
@@ -88,6 +95,13 @@ struct Doubles {
     const __m128i halves = _mm_cvtps_ph(_mm256_cvtpd_ps(x), _MM_FROUND_TO_NEAREST_INT);
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), halves);
   }
+
+  void stream(double* p) const { _mm256_stream_pd(p, x); }
+  template <class Narrow>
+  void stream(Narrow* p) const {
+    store(p);
+  }
+  static void fence() { _mm_sfence(); }
 };
 
 inline Doubles mul(Doubles a, Doubles b) { return {_mm256_mul_pd(a.x, b.x)}; }

@@ -40,15 +40,23 @@ struct Floats {
     _mm512_storeu_pd(p, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
     _mm512_storeu_pd(p + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
   }
-  void store(BFloat16* p) const {
+  void store(BFloat16* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bfloats()); }
+  void store(Half* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), halves()); }
+
+  void stream(float* p) const { _mm512_stream_ps(p, x); }
+  void stream(double* p) const { store(p); }
+  void stream(BFloat16* p) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), bfloats()); }
+  void stream(Half* p) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), halves()); }
+  static void fence() { _mm_sfence(); }
+
+ private:
+  __m256i bfloats() const {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
   }
-  void store(Half* p) const {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-  }
+  __m256i halves() const { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT); }
 };
 
 inline Floats mul(Floats a, Floats b) { return {_mm512_mul_ps(a.x, b.x)}; }
@@ -92,6 +100,13 @@ struct Doubles {
   void store(Half* p) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(_mm512_cvtpd_ps(x), _MM_FROUND_TO_NEAREST_INT));
   }
+
+  void stream(double* p) const { _mm512_stream_pd(p, x); }
+  template <class Narrow>
+  void stream(Narrow* p) const {
+    store(p);
+  }
+  static void fence() { _mm_sfence(); }
 };
 
 inline Doubles mul(Doubles a, Doubles b) { return {_mm512_mul_pd(a.x, b.x)}; }

@@ -49,6 +49,12 @@ struct Floats {
   }
   void store(BFloat16* p) const { vst1_u16(words(p), narrow(x)); }
   void store(Half* p) const { vst1_u16(words(p), vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+
+  template <class T>
+  void stream(T* p) const {
+    store(p);
+  }
+  static void fence() {}
 };
 
 inline Floats mul(Floats a, Floats b) { return {vmulq_f32(a.x, b.x)}; }
@@ -85,6 +91,12 @@ struct Doubles {
   void store(float* p) const { vst1_f32(p, vcvt_f32_f64(x)); }
   void store(BFloat16* p) const { storeTwo(p, narrow(asFloats())); }
   void store(Half* p) const { storeTwo(p, vreinterpret_u16_f16(vcvt_f16_f32(asFloats()))); }
+
+  template <class T>
+  void stream(T* p) const {
+    store(p);
+  }
+  static void fence() {}
 
  private:
   float32x4_t asFloats() const { return vcombine_f32(vcvt_f32_f64(x), vdup_n_f32(0.0f)); }

@@ -14,6 +14,9 @@ namespace {
 // 64 KiB of fp32 per array: large enough to hide the hand-out, small enough to even out slow threads.
 constexpr std::size_t updateBlock = 16384;
 
+// State of this size no longer stays in a cache until its next use.
+constexpr std::size_t cacheBytes = std::size_t{32} << 20;
+
 void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
@@ -54,6 +57,10 @@ UpdateBuffers slice(const UpdateBuffers& whole, std::size_t first, std::size_t c
   return part;
 }
 
+bool exceedsCache(const UpdateBuffers& buffers) {
+  return buffers.count * elementBytes(buffers.stateType) * 3 > cacheBytes;
+}
+
 void update(Rule rule, const UpdateGroup& group, double gradientScale, const UpdateBuffers& buffers, Path path) {
   checkBuffers(rule, group, buffers);
   const KernelTable& kernels = kernelsOf(path);
@@ -65,11 +72,13 @@ void parallelUpdate(Pool& pool, Rule rule, const UpdateGroup& group, double grad
                     const UpdateBuffers& buffers, Path path) {
   checkBuffers(rule, group, buffers);
   const KernelTable& kernels = kernelsOf(path);
+  UpdateBuffers whole = buffers;
+  whole.stream = buffers.stream || exceedsCache(buffers);
   pool.run((buffers.count + updateBlock - 1) / updateBlock, [&](std::size_t block) {
     const std::size_t first = block * updateBlock;
     const std::size_t count = std::min(updateBlock, buffers.count - first);
     const IeeeMode mode;
-    kernels.update(rule, group, gradientScale, slice(buffers, first, count));
+    kernels.update(rule, group, gradientScale, slice(whole, first, count));
   });
 }
 

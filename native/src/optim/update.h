@@ -74,7 +74,13 @@ struct UpdateBuffers {
   void* parameterOut;
   DType parameterType;
   std::size_t count;
+  /// Outputs that are no inputs bypass the cache, where they are aligned to whole vectors. Changes no bit. Pays once the
+  /// whole update is larger than the cache: then the line need not be read before it is written (bench/host-adam.ts).
+  bool stream = false;
 };
+
+/// Whether an update of this size should stream; `parallelUpdate` decides so for itself.
+bool exceedsCache(const UpdateBuffers& buffers);
 
 /// Which of `m` and `v` the rule reads and writes.
 bool usesFirstMoment(Rule rule, const UpdateGroup& group);
@@ -92,7 +98,8 @@ void update(Rule rule, const UpdateGroup& group, double gradientScale, const Upd
 
 class Pool;
 
-/// The same, in blocks of 16 Ki elements shared out over `pool`'s threads; returns when all are done.
+/// The same, in blocks of 16 Ki elements shared out over `pool`'s threads; returns when all are done. Streams when
+/// `exceedsCache` says so.
 void parallelUpdate(Pool& pool, Rule rule, const UpdateGroup& group, double gradientScale,
                     const UpdateBuffers& buffers, Path path = Path::automatic);
 

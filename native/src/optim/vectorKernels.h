@@ -1,6 +1,7 @@
 // The kernels over a vector type: included by each instruction set's file, which supplies `Floats` and `Doubles`.
 //
-// A vector type has `Element`, `width`, `set(x)`, `load(p)` from and `store(p)` to each of the four element types, and
+// A vector type has `Element`, `width`, `set(x)`, `load(p)` from, `store(p)` and
+// `stream(p)` to each of the four element types, `fence()` after streaming, and
 // mul, sub, div, sqrt, fma, fms (a*b - c), canonical, lionSign. What does not fill a vector goes to the scalar reference.
 #pragma once
 
@@ -53,6 +54,21 @@ inline void step(const VectorCoefficients<V>& k, V gradient, V& w, V& m, V& v) {
   }
 }
 
+/// Whether `out` is written without having been read, at an address that whole vectors can be streamed to.
+template <std::size_t width, class T>
+bool canStream(const T* out, const void* in) {
+  return out != in && reinterpret_cast<std::uintptr_t>(out) % (width * sizeof(T)) == 0;
+}
+
+template <class V, class T>
+inline void put(V x, T* p, bool stream) {
+  if (stream) {
+    x.stream(p);
+  } else {
+    x.store(p);
+  }
+}
+
 template <Form form, class V, class Gradient, class Parameter>
 void updateLoop(const Coefficients<typename V::Element>& scalars, const UpdateBuffers& b, std::size_t count) {
   using T = typename V::Element;
@@ -65,6 +81,10 @@ void updateLoop(const Coefficients<typename V::Element>& scalars, const UpdateBu
   auto* mOut = static_cast<T*>(b.mOut);
   auto* vOut = static_cast<T*>(b.vOut);
   auto* parameter = static_cast<Parameter*>(b.parameterOut);
+  const bool streamState = b.stream && canStream<V::width>(masterOut, master) &&
+                           (!formUsesM(form) || canStream<V::width>(mOut, m0)) &&
+                           (!formUsesV(form) || canStream<V::width>(vOut, v0));
+  const bool streamParameter = b.stream && canStream<V::width>(parameter, gradient);
   for (std::size_t i = 0; i < count; i += V::width) {
     const V g = V::load(gradient + i);
     V w = V::load(master + i);
@@ -73,11 +93,12 @@ void updateLoop(const Coefficients<typename V::Element>& scalars, const UpdateBu
     if constexpr (formUsesV(form)) v = V::load(v0 + i);
     step<form>(k, g, w, m, v);
     w = canonical(w);
-    w.store(masterOut + i);
-    if constexpr (formUsesM(form)) canonical(m).store(mOut + i);
-    if constexpr (formUsesV(form)) canonical(v).store(vOut + i);
-    if (parameter != nullptr) w.store(parameter + i);
+    put(w, masterOut + i, streamState);
+    if constexpr (formUsesM(form)) put(canonical(m), mOut + i, streamState);
+    if constexpr (formUsesV(form)) put(canonical(v), vOut + i, streamState);
+    if (parameter != nullptr) put(w, parameter + i, streamParameter);
   }
+  if (streamState || streamParameter) V::fence();
 }
 
 template <Form form, class V>
