@@ -179,7 +179,7 @@ describe('building', () => {
     expect(caches(root)).toEqual([]);
   });
 
-  test('in several processes at once gives one cache that all use', { timeout: 60_000 }, async () => {
+  test('in several processes at once gives one cache that all use', async () => {
     const root = folderWith({ 'a.txt': Buffer.alloc(3_000_000, text) });
     const script = path.join(root, 'prepare.ts');
     const index = fileURLToPath(new URL('../../../src/data/index.ts', import.meta.url));
@@ -215,7 +215,7 @@ describe('building', () => {
     expect(caches(root)).toEqual([]);
   });
 
-  test('starts again after being killed', { timeout: 60_000 }, async () => {
+  test('starts again after being killed', async () => {
     const root = folderWith({ 'a.txt': '' });
     truncateSync(path.join(root, 'a.txt'), 128 * 2 ** 20);
     const script = path.join(root, 'prepare.ts');
@@ -318,7 +318,7 @@ describe('remembered file hashes', () => {
   });
 });
 
-test('memory does not grow with the corpus', { timeout: 60_000 }, async () => {
+test('memory does not grow with the corpus', async () => {
   const root = folderWith({ 'a.txt': '' });
   truncateSync(path.join(root, 'a.txt'), 128 * 2 ** 20);
   const script = path.join(root, 'grow.ts');

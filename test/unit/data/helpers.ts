@@ -1,7 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach } from 'vitest';
+import { afterEach, vi } from 'vitest';
+
+// Files, child processes and fsync on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
 
 /** A folder with the given files, removed after the test. */
 export function folderWith(files: Readonly<Record<string, string | Uint8Array>>): string {
