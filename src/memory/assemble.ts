@@ -3,13 +3,13 @@ import { Draft, Ring } from './draft.ts';
 import { type EmitContext, LeaseIndex } from './emitContext.ts';
 import { emitTransfers } from './emitTransfers.ts';
 import { emitUpdates } from './emitUpdates.ts';
-import type { Placement } from './placement.ts';
+import type { Placement, Split } from './placement.ts';
 import type { ChunkPlan, Plan, PlanForecast, Ticket } from './plan.ts';
 import type { Program } from './program.ts';
 import { slotIn } from './program.ts';
 import { type Eviction, planResidency } from './residency.ts';
 import type { StepModel } from './stepModel.ts';
-import { type PerTier, ticketId } from './types.ts';
+import { chunkId, type PerTier, type TicketId, ticketId } from './types.ts';
 
 export interface Assembly {
   readonly model: StepModel;
@@ -24,22 +24,25 @@ export function assemble(
   options: {
     readonly steps: number;
     readonly cyclic: boolean;
-    readonly onDemand: boolean;
+    readonly lead: number;
     readonly slack: number;
     readonly eviction: Eviction;
   },
 ): EmitContext {
   const arenas = fillArenas(model, placement);
   const draft = new Draft(options.cyclic, model.trace.moments.length);
-  const leases = planResidency(model, placement, options);
+  const residency = planResidency(model, placement, options);
   const { staging } = arenas;
   const context: EmitContext = {
     model,
     placement,
     arenas,
     draft,
-    stays: new LeaseIndex(arenas, leases),
-    onDemand: options.onDemand,
+    stays: new LeaseIndex(arenas, residency),
+    lead: options.lead,
+    carried: (['normal', 'large'] as const).flatMap((pool) =>
+      [...residency[pool].exit].map(([chunk, slot]) => ({ chunk: chunkId(chunk), slot: arenas.pools[pool][slot]! })),
+    ),
     rings: {
       fetch: new Ring(draft, staging.fetch),
       gradient: new Ring(draft, staging.gradient),
@@ -68,11 +71,18 @@ const noForecast: PlanForecast = {
   busySeconds: { read: 0, write: 0, toDevice: 0, toHost: 0, update: 0 },
 };
 
-/** The steady-state step as a plan, without a forecast yet. */
-export function assemblePlan(assembly: Assembly, slack: number, policy: string): Plan {
-  const options = { steps: 1, cyclic: true, onDemand: false, slack, eviction: 'belady' } as const;
-  const { draft, arenas, model, placement } = assemble(assembly, options);
-  const ids = (indices: ReadonlySet<number>) => [...indices].sort((a, b) => a - b).map(ticketId);
+/** The steady-state step under a split's choices. */
+export function assembleStep(assembly: Assembly, { slack, lead }: Pick<Split, 'slack' | 'lead'>): EmitContext {
+  return assemble(assembly, { steps: 1, cyclic: true, lead, slack, eviction: 'belady' });
+}
+
+/** The same as a plan, without a forecast yet. */
+export function assemblePlan(assembly: Assembly, split: Pick<Split, 'slack' | 'lead'>, policy: string): Plan {
+  const { draft, arenas, model, placement, carried } = assembleStep(assembly, split);
+  const ids = (indices: readonly number[]): readonly TicketId[] => {
+    if (indices.length < 2) return indices as readonly TicketId[];
+    return [...new Set(indices)].sort((a, b) => a - b) as TicketId[];
+  };
   const chunks = placement.chunks.map(({ resident, parameterHome, stateHome, update }, chunk): ChunkPlan => {
     const { parameter, state, gpuSlot, gradients, flips } = arenas.chunks[chunk]!;
     const { id } = model.uses[chunk]!.chunk;
@@ -89,6 +99,8 @@ export function assemblePlan(assembly: Assembly, slack: number, policy: string):
     otherBytes: assembly.otherBytes,
     arenaBytes: arenas.bytes,
     slots: arenas.slots,
+    pool: [...arenas.pools.normal, ...arenas.pools.large],
+    carried,
     chunks,
     moments: draft.moments.map(({ step: _, waits, waitsPrevious, ...moment }) => ({
       ...moment,
@@ -109,7 +121,7 @@ export function assemblePlan(assembly: Assembly, slack: number, policy: string):
 
 /** `steps` steps of a policy that fetches on demand, ready for the null device. */
 export function assembleReactive(assembly: Assembly, eviction: Eviction, steps: number): Program {
-  const { draft, arenas, model } = assemble(assembly, { steps, cyclic: false, onDemand: true, slack: 0, eviction });
+  const { draft, arenas, model } = assemble(assembly, { steps, cyclic: false, lead: 1, slack: 0, eviction });
   const onDevice = (chunk: number) => {
     const { parameter, state, gradients } = arenas.chunks[chunk]!;
     return { parameter: parameter.slot, state: state!.slot, gradients: gradients.map((place) => place.slot) };

@@ -1,5 +1,5 @@
 import type { PlannedMoment, Ticket } from './plan.ts';
-import { type SlotId, ticketId } from './types.ts';
+import type { SlotId } from './types.ts';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 type Unlinked = Omit<Ticket, 'id' | 'after' | 'afterPrevious' | 'afterMoment' | 'afterPreviousMoment'>;
@@ -8,16 +8,17 @@ type Unlinked = Omit<Ticket, 'id' | 'after' | 'afterPrevious' | 'afterMoment' | 
 export interface DraftTicket extends Unlinked {
   readonly index: number;
   readonly step: number;
-  readonly after: Set<number>;
-  readonly afterPrevious: Set<number>;
+  /** Repetitions are allowed here and removed in the plan. */
+  readonly after: number[];
+  readonly afterPrevious: number[];
   afterMoment: number;
   afterPreviousMoment: number;
 }
 
 export interface DraftMoment extends Mutable<Omit<PlannedMoment, 'waits' | 'waitsPrevious'>> {
   readonly step: number;
-  readonly waits: Set<number>;
-  readonly waitsPrevious: Set<number>;
+  readonly waits: number[];
+  readonly waitsPrevious: number[];
 }
 
 /** What frees a slot or makes bytes valid: tickets, and moments up to one (-1: none). */
@@ -44,8 +45,8 @@ export class Draft {
 
   add(step: number, ticket: Unlinked): DraftTicket {
     const links = {
-      after: new Set<number>(),
-      afterPrevious: new Set<number>(),
+      after: [] as number[],
+      afterPrevious: [] as number[],
       afterMoment: -1,
       afterPreviousMoment: -1,
     };
@@ -63,7 +64,7 @@ export class Draft {
   }
 
   after(ticket: DraftTicket, release: Release): void {
-    for (const index of release.tickets) ticket.after.add(index);
+    for (const index of release.tickets) ticket.after.push(index);
     if (release.moment >= 0) this.afterMoment(ticket, release.moment);
   }
 
@@ -72,7 +73,7 @@ export class Draft {
     if (!this.cyclic) return;
     this.#atEnd.push(() => {
       const known = release();
-      for (const index of known?.tickets ?? []) ticket.afterPrevious.add(index);
+      for (const index of known?.tickets ?? []) ticket.afterPrevious.push(index);
       if (known !== undefined && known.moment >= 0) this.afterMoment(ticket, known.moment - this.momentsPerStep);
     });
   }
@@ -120,14 +121,12 @@ export class Ring {
     const depth = this.#slots.length;
     this.#stays.forEach(({ ticket }, turn) => {
       const before = this.#stays[turn - depth];
-      if (before !== undefined) for (const index of before.stay.freedBy) ticket.after.add(index);
+      if (before !== undefined) for (const index of before.stay.freedBy) ticket.after.push(index);
       else if (this.#draft.cyclic) {
         const count = this.#stays.length;
         const lastTurn = count - 1 - ((count - 1 - turn) % depth);
-        for (const index of this.#stays[lastTurn]!.stay.freedBy) ticket.afterPrevious.add(index);
+        for (const index of this.#stays[lastTurn]!.stay.freedBy) ticket.afterPrevious.push(index);
       }
     });
   }
 }
-
-export const draftId = (index: number) => ticketId(index);

@@ -1,7 +1,8 @@
 import type { Arenas } from './arenas.ts';
 import type { Draft, Release, Ring, Stay } from './draft.ts';
 import type { Placement } from './placement.ts';
-import { type PoolName, poolNames } from './residency.ts';
+import type { MomentParameter } from './plan.ts';
+import { type PoolName, poolNames, type Residency } from './residency.ts';
 import type { Lease } from './slotPool.ts';
 import type { StepModel } from './stepModel.ts';
 import type { SlotId } from './types.ts';
@@ -25,8 +26,10 @@ export interface EmitContext {
   readonly arenas: Arenas;
   readonly draft: Draft;
   readonly stays: LeaseIndex;
-  /** Fetches start only when the moment before theirs is done. */
-  readonly onDemand: boolean;
+  /** How many moments ahead a fetch may start: 1 is on demand. */
+  readonly lead: number;
+  /** Copies that one cyclic step leaves on the GPU for the next. */
+  readonly carried: readonly MomentParameter[];
   readonly rings: Readonly<Record<keyof Placement['staging'], Ring>>;
   /** By chunk: what makes the newest parameter and state readable at home. */
   readonly parameterReady: Map<number, Release>;
@@ -45,10 +48,10 @@ export class LeaseIndex {
   /** The ticket that empties a slot whose gradient leaves. */
   readonly leaving = new Map<Lease, number>();
 
-  constructor(arenas: Arenas, leases: Readonly<Record<PoolName, readonly Lease[]>>) {
+  constructor(arenas: Arenas, residency: Residency) {
     this.#arenas = arenas;
     for (const pool of poolNames) {
-      for (const lease of leases[pool]) {
+      for (const lease of residency[pool].leases) {
         this.#pools.set(lease, pool);
         this.#lastInSlot.set(`${pool} ${lease.slot}`, lease);
         if (lease.kind === 'gradient') this.#gradients.set(`${lease.chunk} ${lease.part} ${lease.start}`, lease);

@@ -33,8 +33,8 @@ function draftMoment({ model, placement }: EmitContext, traced: Moment, step: nu
     unit,
     microBatch,
     step,
-    waits: new Set(),
-    waitsPrevious: new Set(),
+    waits: [],
+    waitsPrevious: [],
     parameters: [],
     gradients: [],
     deviceUpdates: pass === 'update' ? onDevice.map((use) => use.chunk.id) : [],
@@ -53,7 +53,7 @@ function bringParameter(context: EmitContext, moment: DraftMoment, use: ChunkUse
   if (livesHere || !arrives) return;
   const ticket = emitFetch(context, use, slot, now, moment.step);
   if (lease !== null) afterPreviousStay(context, ticket, lease);
-  moment.waits.add(ticket.index);
+  moment.waits.push(ticket.index);
 }
 
 /** From home to the GPU; from disk in two legs. A resident chunk's slot is free: its own gradient left it before the update. */
@@ -72,16 +72,14 @@ function emitFetch(context: EmitContext, use: ChunkUse, slot: SlotId, now: numbe
   const stay = rings.fetch.take(read);
   afterHomeIsReady(context, read, use, now);
   const ticket = draft.add(step, { ...shape, lane: 'toDevice', from: at(stay.slot), to: at(slot) });
-  ticket.after.add(read.index);
-  // On demand the second leg too waits for its moment, or the slot's last user could still be at work.
-  if (context.onDemand) draft.afterMoment(ticket, now - 1);
+  ticket.after.push(read.index);
   stay.freedBy.push(ticket.index);
   return ticket;
 }
 
 function afterHomeIsReady(context: EmitContext, ticket: DraftTicket, use: ChunkUse, now: number): void {
-  const { draft, parameterReady } = context;
-  if (context.onDemand) draft.afterMoment(ticket, now - 1);
+  const { draft, parameterReady, lead } = context;
+  if (lead !== Number.POSITIVE_INFINITY) draft.afterMoment(ticket, now - lead);
   if (use.parts === 0) return;
   const ready = parameterReady.get(use.chunk.id);
   if (ready !== undefined) draft.after(ticket, ready);
@@ -128,10 +126,10 @@ function leaveGradient(
 /** A gradient's own slot must be empty before the moment that writes it begins. */
 function momentAfterPreviousStay({ draft, stays }: EmitContext, moment: DraftMoment, lease: Lease): void {
   if (lease.previous !== null) {
-    for (const ticket of stays.release(lease.previous).tickets) moment.waits.add(ticket);
+    for (const ticket of stays.release(lease.previous).tickets) moment.waits.push(ticket);
   } else if (draft.cyclic) {
     draft.atEnd(() => {
-      for (const ticket of stays.release(stays.last(lease)).tickets) moment.waitsPrevious.add(ticket);
+      for (const ticket of stays.release(stays.last(lease)).tickets) moment.waitsPrevious.push(ticket);
     });
   }
 }
@@ -169,7 +167,7 @@ function emitLeaving(
     const rest = arenas.chunks[chunk]!.gradients[0]!;
     const parking = { ...shape, cause: 'park', lane: 'write', from: at(arrival.stay.slot), to: rest } as const;
     const park = draft.add(step, parking);
-    park.after.add(ticket.index);
+    park.after.push(ticket.index);
     arrival.park = park.index;
     arrival.stay.freedBy.push(park.index);
     return ticket;
@@ -192,10 +190,10 @@ function emitLeaving(
     to: rest,
     add: microBatch > 0,
   });
-  sum.after.add(ticket.index);
+  sum.after.push(ticket.index);
   // Micro-batches are added in ascending order: the sum has one order of operations.
   const before = arrival.tickets.findIndex((index) => draft.tickets[index]!.part === part);
-  if (before >= 0) sum.after.add(arrival.tickets.splice(before, 1)[0]!);
+  if (before >= 0) sum.after.push(arrival.tickets.splice(before, 1)[0]!);
   stay.freedBy.push(sum.index);
   arrival.tickets.push(sum.index);
   return ticket;

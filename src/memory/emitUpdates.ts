@@ -18,7 +18,7 @@ export function emitUpdates(context: EmitContext, step: number): void {
   for (const use of [...early, ...late]) emitUpdate(context, use, context.arrivals.get(use.chunk.id)!, step);
   if (model.accumulates && !model.vertical && model.clipping) {
     const norm = draft.moments[step * draft.momentsPerStep + model.normMoment]!;
-    for (const { tickets } of context.arrivals.values()) for (const ticket of tickets) norm.waits.add(ticket);
+    for (const { tickets } of context.arrivals.values()) for (const ticket of tickets) norm.waits.push(ticket);
   }
 }
 
@@ -48,7 +48,7 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
     const to = { slot: rings.unpark.next() };
     unpark = draft.add(step, { ...shape, lane: 'read', from: places.gradients[0]!, to });
     gradientStay = rings.unpark.take(unpark);
-    unpark.after.add(arrival.park!);
+    unpark.after.push(arrival.park!);
   }
   const outOfGradient = parameterHome === 'nvme' && (model.accumulates || !parked);
   const to = parameterTarget(context, chunk, gradientStay, outOfGradient);
@@ -66,18 +66,18 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
     gradients: parked ? [{ slot: gradientStay!.slot }] : places.gradients,
   });
   const outStay = outOfGradient ? rings.out.take(ticket) : null;
-  for (const index of arrival.tickets) ticket.after.add(index);
-  if (stateRead !== null) ticket.after.add(stateRead.index);
-  if (unpark !== null) ticket.after.add(unpark.index);
+  for (const index of arrival.tickets) ticket.after.push(index);
+  if (stateRead !== null) ticket.after.push(stateRead.index);
+  if (unpark !== null) ticket.after.push(unpark.index);
   // In place the new parameter lies over its gradient: the copy kept on disk must be complete first.
-  else if (arrival.park !== null) ticket.after.add(arrival.park);
+  else if (arrival.park !== null) ticket.after.push(arrival.park);
   if (update === 'deferred') draft.afterMoment(ticket, norm);
   if (parked) gradientStay!.freedBy.push(ticket.index);
 
   if (stateStay !== null) {
     const shape = { kind: 'state', chunk, cause: 'state', bytes: use.stateBytes, priority: needed } as const;
     const write = draft.add(step, { ...shape, lane: 'write', from, to: otherPlace(places.state!) });
-    write.after.add(ticket.index);
+    write.after.push(ticket.index);
     stateStay.freedBy.push(write.index);
     context.stateReady.set(chunk, { tickets: [write.index], moment: -1 });
   }
@@ -91,7 +91,7 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
       priority: needed - 0.5,
     } as const;
     homed = draft.add(step, { ...shape, lane: 'write', from: to, to: otherPlace(places.parameter) });
-    homed.after.add(ticket.index);
+    homed.after.push(ticket.index);
     (outStay ?? gradientStay)!.freedBy.push(homed.index);
   }
   // A speculated parameter may be used only once the norm has accepted it.

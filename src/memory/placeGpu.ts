@@ -43,25 +43,37 @@ export function placeOnGpu(
   const count = model.uses.length;
   const resident: boolean[] = Array.from({ length: count }, () => false);
   const device: boolean[] = Array.from({ length: count }, () => false);
-  const floor = poolBytes(leastPools(model, resident, device));
+  let floor = poolBytes(leastPools(model, resident, device));
   if (floor > arenaBytes) throw shortfall('gpu', 'the largest unit with its gradients', floor, arenaBytes);
-  let left = arenaBytes - floor;
-  const take = (use: ChunkUse, bytes: number, allowance: number): number => {
-    if (bytes > allowance) return allowance;
-    resident[use.chunk.id] = true;
-    device[use.chunk.id] = use.parts > 0;
-    left -= bytes;
-    return allowance - bytes;
+  let ownBytes = 0;
+  let refusals = 0;
+  /** Settles a chunk for good if that, with the slots still needed for the others, stays within `limit`. */
+  const settle = (use: ChunkUse, bytes: number, onDevice: boolean, limit: number): void => {
+    if (ownBytes + bytes > limit || refusals > maxRefusals) return;
+    const { id } = use.chunk;
+    resident[id] = true;
+    device[id] = onDevice;
+    // The least pool only shrinks as chunks settle: count it again only where the old figure refuses.
+    if (ownBytes + bytes + floor > limit) floor = poolBytes(leastPools(model, resident, device));
+    if (ownBytes + bytes + floor <= limit) {
+      ownBytes += bytes;
+      return;
+    }
+    refusals++;
+    resident[id] = false;
+    device[id] = false;
+    floor = poolBytes(leastPools(model, resident, device));
   };
-  let allowance = split.gpuStates * left;
-  for (const use of model.uses) if (use.parts > 0) allowance = take(use, wholeBytes(use, model.accumulates), allowance);
+  const statesLimit = floor + split.gpuStates * (arenaBytes - floor);
+  if (split.gpuStates > 0) {
+    for (const use of model.uses) if (use.parts > 0) settle(use, wholeBytes(use, model.accumulates), true, statesLimit);
+  }
   const rest = model.uses.filter((use) => !resident[use.chunk.id]);
-  allowance = split.residents * left;
-  for (const use of [...spread(rest.filter((u) => u.parts === 0)), ...spread(rest.filter((u) => u.parts > 0))]) {
-    if (use.parameterBytes > allowance) continue;
-    allowance -= use.parameterBytes;
-    left -= use.parameterBytes;
-    resident[use.chunk.id] = true;
+  refusals = 0;
+  const residentsLimit = ownBytes + floor + split.residents * (arenaBytes - ownBytes - floor);
+  if (split.residents > 0) {
+    const frozenFirst = [...spread(rest.filter((u) => u.parts === 0)), ...spread(rest.filter((u) => u.parts > 0))];
+    for (const use of frozenFirst) settle(use, use.parameterBytes, false, residentsLimit);
   }
   const own = model.uses.reduce((sum, use) => {
     if (device[use.chunk.id]) return sum + wholeBytes(use, model.accumulates);
@@ -70,6 +82,9 @@ export function placeOnGpu(
   const { pools, bytes } = poolsFor(model, resident, device, arenaBytes - own);
   return { resident, device, pools, bytes: own + bytes };
 }
+
+/** After this many chunks in a row found no room the others are not asked. */
+const maxRefusals = 8;
 
 /** The pools beside a given choice, grown into `leftBytes` where that is more than their least. */
 export function poolsFor(

@@ -63,6 +63,8 @@ export interface Split {
   readonly residents: number;
   /** GPU slots kept free of chunks that are only being kept. */
   readonly slack: number;
+  /** How many moments ahead of its use a fetch may start; `Infinity` leaves that to memory alone. */
+  readonly lead: number;
   /** Share of spare host memory for states; the rest is undo space. */
   readonly hostStates: number;
   /** Share of undo space that is used. */

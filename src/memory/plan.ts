@@ -4,7 +4,8 @@
  * How a runner walks it
  * ---------------------
  * 1. Take one arena per tier of `arenaBytes[tier]`; slot `i` is the byte range `slots[i]`. Nothing else is allocated.
- * 2. Bring every chunk to its rest place (`chunks[c]`: the parameter's and the state's home). That is how each step begins.
+ * 2. Bring every chunk to its rest place (`chunks[c]`: the parameter's and the state's home), and the copies
+ *    that `carried` lists to their GPU slots. That is how each step begins.
  * 3. For step s = 0, 1, ...: hand the native executor a copy ("instance s") of `tickets`, at the latest when step
  *    s-1 reaches its last backward moments, and let the compute stream walk `moments` in order:
  *      a. wait for `moment.waits` of this instance and `moment.waitsPrevious` of instance s-1;
@@ -162,6 +163,10 @@ export interface Plan {
   readonly otherBytes: PerTier;
   readonly arenaBytes: PerTier;
   readonly slots: readonly Slot[];
+  /** GPU slots that chunks take turns in: where the reactive scheduler works when a step departs from the plan. */
+  readonly pool: readonly SlotId[];
+  /** Copies of parameters that lie in pool slots whenever a step begins, because the step before left them there. */
+  readonly carried: readonly MomentParameter[];
   readonly chunks: readonly ChunkPlan[];
   readonly moments: readonly PlannedMoment[];
   readonly tickets: readonly Ticket[];

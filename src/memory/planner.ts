@@ -1,6 +1,6 @@
 import { isTierraError, TierraError } from '../core/errors.ts';
 import { formatBytes } from '../core/units.ts';
-import { assemblePlan } from './assemble.ts';
+import { assemblePlan, assembleStep } from './assemble.ts';
 import type { Layout } from './layout.ts';
 import { budgetSetting } from './ledger.ts';
 import type { Machine } from './machine.ts';
@@ -11,7 +11,7 @@ import type { Placement, Split } from './placement.ts';
 import { placeStaticOnGpu } from './placeStatic.ts';
 import type { Plan } from './plan.ts';
 import { unroll } from './program.ts';
-import { scheduleOfPlan } from './schedule.ts';
+import { scheduleOfStep } from './schedule.ts';
 import { improve, type Trial } from './search.ts';
 import { measure, simulate } from './simulation.ts';
 import { modelStep, type StepModel } from './stepModel.ts';
@@ -86,6 +86,7 @@ export const cautiousSplit: Split = {
   gpuStates: 0,
   residents: 0,
   slack: 0,
+  lead: Number.POSITIVE_INFINITY,
   hostStates: 1,
   undo: 0,
   speculate: 'bottom',
@@ -113,7 +114,6 @@ export function planStep(input: PlanInput): Plan {
   const best = improve({
     feasible: (split) => attempt(() => place(problem, split)),
     run: (placement, split) => runTrial(problem, placement, split),
-    model,
   });
   return finishPlan(problem, best);
 }
@@ -133,15 +133,17 @@ function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind:
 
 function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
   const { input } = problem;
-  const assembly = { ...problem, placement, budgets: input.budgets };
-  const plan = assemblePlan(assembly, split.slack, input.policy?.kind ?? 'auto');
   const elements = input.layout.chunks.map((chunk) => chunk.elements);
-  const schedule = scheduleOfPlan(plan, input.trace, elements, trialSteps);
-  return { split, placement, plan, forecast: measure(schedule, runOnNullDevice(schedule, input.machine)) };
+  const { draft } = assembleStep({ ...problem, placement, budgets: input.budgets }, split);
+  const schedule = scheduleOfStep(draft, input.trace, elements, trialSteps);
+  const forecast = measure(schedule, runOnNullDevice(schedule, input.machine));
+  return { split, placement, tickets: draft.tickets.length, forecast };
 }
 
-/** The winner runs once more with every slot's contents followed, and takes its forecast along. */
-function finishPlan({ input }: Problem, { plan }: Trial): Plan {
+/** The winner becomes a plan, runs once more with every slot's contents followed, and takes its forecast along. */
+function finishPlan(problem: Problem, { placement, split }: Trial): Plan {
+  const { input } = problem;
+  const plan = assemblePlan({ ...problem, placement, budgets: input.budgets }, split, input.policy?.kind ?? 'auto');
   const { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds } = simulate(
     unroll(plan, input.trace, input.layout, checkedSteps),
     input.machine,

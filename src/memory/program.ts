@@ -135,11 +135,12 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number):
   };
 }
 
-export function restContents(plan: Pick<Plan, 'chunks'>): RestContent[] {
-  return plan.chunks.flatMap(({ chunk, parameter, state }) => [
+export function restContents(plan: Pick<Plan, 'chunks' | 'carried'>): RestContent[] {
+  const homes = plan.chunks.flatMap(({ chunk, parameter, state }) => [
     { slot: parameter.slot, chunk, kind: 'parameter' as const },
     ...(state === null ? [] : [{ slot: state.slot, chunk, kind: 'state' as const }]),
   ]);
+  return [...homes, ...plan.carried.map(({ chunk, slot }) => ({ slot, chunk, kind: 'parameter' as const }))];
 }
 
 function deviceUpdates(plan: Plan): Map<ChunkId, DeviceUpdate> {

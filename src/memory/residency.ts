@@ -1,6 +1,6 @@
 import { wantsGradientSlot } from './placeGpu.ts';
 import type { Placement } from './placement.ts';
-import { type Lease, type PoolDemand, schedulePool } from './slotPool.ts';
+import { type PoolDemand, type PoolOptions, type PoolSchedule, scheduleCyclicPool, schedulePool } from './slotPool.ts';
 import type { StepModel } from './stepModel.ts';
 import { beladyPolicy, lruPolicy, nextUseOf } from './victims.ts';
 
@@ -17,24 +17,28 @@ export interface ResidencyOptions {
 }
 
 /** Who stays in which pool slot when, over all steps. */
-export function planResidency(
-  model: StepModel,
-  placement: Placement,
-  options: ResidencyOptions,
-): Record<PoolName, Lease[]> {
+export type Residency = Record<PoolName, PoolSchedule>;
+
+/** One step (`steps` 1) is taken to repeat: what it leaves in the pool is there when it begins. */
+export function planResidency(model: StepModel, placement: Placement, options: ResidencyOptions): Residency {
   const { eviction, steps, slack } = options;
   const perStep = model.trace.moments.length;
-  const uses = model.uses.map((use) =>
-    Array.from({ length: steps }, (_, step) => use.moments.map((moment) => step * perStep + moment)).flat(),
-  );
-  const schedule = (pool: PoolName): Lease[] => {
-    const demands = poolDemands(model, placement, pool, steps);
-    if (placement.pools[pool].count === 0) return [];
-    // A fresh cursor for each pool: every policy walks the step once.
-    const nextUse = nextUseOf(uses);
-    const policy = eviction === 'lru' ? lruPolicy() : beladyPolicy(nextUse);
+  const uses = model.uses.map((use) => {
+    const all = Array.from({ length: steps }, (_, step) => use.moments.map((moment) => step * perStep + moment)).flat();
+    const staysOver = steps === 1 && use.parts === 0 && use.moments.length > 0;
+    return staysOver ? [...all, perStep + use.moments[0]!] : all;
+  });
+  const schedule = (pool: PoolName): PoolSchedule => {
     const slotCount = placement.pools[pool].count;
-    return schedulePool(demands, { slotCount, policy, nextUse, slack: pool === 'normal' ? slack : 0 });
+    if (slotCount === 0) return { leases: [], exit: new Map() };
+    const demands = poolDemands(model, placement, pool, steps);
+    // A fresh cursor for each walk: lookups never go back in time.
+    const poolOptions = (): PoolOptions => {
+      const nextUse = nextUseOf(uses);
+      const policy = eviction === 'lru' ? lruPolicy() : beladyPolicy(nextUse);
+      return { slotCount, policy, nextUse, slack: pool === 'normal' ? slack : 0 };
+    };
+    return steps === 1 ? scheduleCyclicPool(demands, poolOptions) : schedulePool(demands, poolOptions());
   };
   return {
     normal: schedule('normal'),
@@ -52,11 +56,14 @@ function poolDemands(model: StepModel, placement: Placement, pool: PoolName, ste
     need: [] as number[],
     gradients: [] as PoolDemand['gradients'][number][],
     takeovers: [] as number[],
+    expires: [] as number[],
   }));
   for (const use of model.uses) {
     if (use.chunk.large !== large) continue;
     const { resident, update } = placement.chunks[use.chunk.id]!;
     const chunk: number = use.chunk.id;
+    const last = use.gradients.at(-1);
+    if (!resident && !sums && last !== undefined && !last.takesOver) step[last.moment]!.expires.push(chunk);
     if (!resident && !sums) for (const moment of use.moments) step[moment]!.need.push(chunk);
     for (const { moment, part, microBatch, takesOver } of use.gradients) {
       if (wantsGradientSlot(takesOver, update === 'device')) {

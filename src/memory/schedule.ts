@@ -1,4 +1,4 @@
-import { type Cause, type Lane, lanes, type Plan } from './plan.ts';
+import { type Cause, type Lane, lanes } from './plan.ts';
 import type { Program } from './program.ts';
 import type { Trace } from './trace.ts';
 
@@ -128,9 +128,28 @@ export function scheduleOfProgram(program: Program): Schedule {
   return builder.finish(program.steps, program.momentsPerStep);
 }
 
+/** What a plan and a cyclic draft have in common. */
+export interface CyclicStep {
+  readonly tickets: readonly {
+    readonly lane: Lane;
+    readonly cause: Cause;
+    readonly bytes: number;
+    readonly priority: number;
+    readonly after: readonly number[];
+    readonly afterPrevious: readonly number[];
+    readonly afterMoment: number;
+    readonly afterPreviousMoment: number;
+  }[];
+  readonly moments: readonly {
+    readonly waits: readonly number[];
+    readonly waitsPrevious: readonly number[];
+    readonly deviceUpdates: readonly number[];
+  }[];
+}
+
 /** The same as unrolling the plan first, without making an object of every ticket. */
-export function scheduleOfPlan(plan: Plan, trace: Trace, elements: readonly number[], steps: number): Schedule {
-  const { tickets, moments } = plan;
+export function scheduleOfStep(cyclic: CyclicStep, trace: Trace, elements: readonly number[], steps: number): Schedule {
+  const { tickets, moments } = cyclic;
   const builder = new ScheduleBuilder(tickets.length * steps, moments.length * steps);
   for (let step = 0; step < steps; step++) {
     const firstTicket = step * tickets.length;

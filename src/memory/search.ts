@@ -1,28 +1,41 @@
 import { TierraError } from '../core/errors.ts';
 import type { Placement, Split } from './placement.ts';
-import type { Plan, PlanForecast } from './plan.ts';
-import type { StepModel } from './stepModel.ts';
+import type { Cause, PlanForecast } from './plan.ts';
+import { causes } from './schedule.ts';
 
 /** A split, what it led to, and how it ran on the null device. */
 export interface Trial {
   readonly split: Split;
   readonly placement: Placement;
-  readonly plan: Plan;
+  /** Tickets of one step. */
+  readonly tickets: number;
   readonly forecast: PlanForecast;
 }
 
 export interface SearchSpace {
-  readonly model: StepModel;
   readonly feasible: (split: Split) => Placement | TierraError;
   readonly run: (placement: Placement, split: Split) => Trial;
 }
 
 /** How many more bytes than with no slack a split may move to the GPU. */
 const extraFetchShare = 0.05;
+/** Tickets that all trials together may schedule: bounds the time a plan takes, whatever the machine's load. */
+const ticketAllowance = 36_000;
+/** Waits below this share of the step are not worth a search. */
+const noticeable = 0.005;
 /** A trial must be this much faster to be worth more bytes. */
 const worthwhile = 0.002;
 
-const start: Split = { gpuStates: 0, residents: 0, slack: 0, hostStates: 1, undo: 1, speculate: 'bottom', staging: 3 };
+const start: Split = {
+  gpuStates: 0,
+  residents: 0,
+  slack: 0,
+  lead: Number.POSITIVE_INFINITY,
+  hostStates: 1,
+  undo: 1,
+  speculate: 'bottom',
+  staging: 3,
+};
 
 /**
  * Looks for the fastest split one dimension at a time, GPU memory first: it decides how much work is left for the rest.
@@ -30,13 +43,16 @@ const start: Split = { gpuStates: 0, residents: 0, slack: 0, hostStates: 1, undo
  */
 export function improve(space: SearchSpace): Trial {
   const first = firstThatFits(space);
+  let spent = 0;
   const tried = new Map<string, Trial | null>();
-  const trial = (split: Split): Trial | null => {
+  const trial = (split: Split): Trial | null => (spent < ticketAllowance ? run(split) : null);
+  const run = (split: Split): Trial | null => {
     const key = JSON.stringify(split);
     const known = tried.get(key);
     if (known !== undefined) return known;
     const placement = space.feasible(split);
     const result = placement instanceof TierraError ? null : space.run(placement, split);
+    spent += result?.tickets ?? 0;
     tried.set(key, result);
     return result;
   };
@@ -52,19 +68,29 @@ export function improve(space: SearchSpace): Trial {
     }
     best = candidate;
   };
-  for (const gpuStates of [0.5, 1, 0.25, 0.75]) consider({ gpuStates });
-  for (const residents of [0.5, 0.8, 0.25, 0.95]) consider({ residents });
-  for (const slack of slackSteps(best.placement)) consider({ slack });
-  for (const speculate of ['even', 'bottom'] as const) for (const undo of [1, 0.5, 0]) consider({ speculate, undo });
-  if (best.placement.chunks.some((chunk) => chunk.stateHome === 'nvme')) {
+  const held = (...by: readonly Cause[]): boolean => {
+    const { stallSeconds, stepSeconds } = best.forecast;
+    return by.reduce((sum, cause) => sum + (stallSeconds[cause] ?? 0), 0) > noticeable * stepSeconds;
+  };
+  const heldByAnything = (): boolean => held(...causes);
+  if (heldByAnything()) for (const gpuStates of [0.5, 1, 0.25, 0.75]) consider({ gpuStates });
+  if (held('fetch', 'gradient', 'accumulate')) for (const residents of [0.5, 0.8, 0.25, 0.95]) consider({ residents });
+  if (held('fetch')) for (const slack of slackSteps(best.placement)) consider({ slack });
+  if (heldByAnything()) for (const lead of [1, 2, 4]) consider({ lead });
+  if (held('update', 'state', 'home', 'park')) {
+    for (const speculate of ['even', 'bottom'] as const) for (const undo of [1, 0.5, 0]) consider({ speculate, undo });
+  }
+  if (held('state') && best.placement.chunks.some((chunk) => chunk.stateHome === 'nvme')) {
     for (const hostStates of [0.8, 0.6]) consider({ hostStates });
     for (const staging of [2, 4, 6]) consider({ staging });
   }
   for (const nudge of [-0.125, 0.125]) {
     const gpuStates = best.split.gpuStates + nudge;
-    if (gpuStates >= 0 && gpuStates <= 1) consider({ gpuStates });
+    if (heldByAnything() && gpuStates >= 0 && gpuStates <= 1) consider({ gpuStates });
   }
-  return best;
+  // What a reactive scheduler would do is the floor: prefetching that only crowds the links must not win by default.
+  const reactive = run({ ...first, lead: 1 });
+  return reactive !== null && better(reactive, best) ? reactive : best;
 }
 
 function firstThatFits({ feasible }: SearchSpace): Split {

@@ -9,6 +9,8 @@ export interface PoolDemand {
   readonly gradients: readonly { readonly chunk: number; readonly part: number; readonly microBatch: number }[];
   /** Chunks whose slot holds their gradient when the moment ends, until it has left. */
   readonly takeovers: readonly number[];
+  /** Chunks whose copy is outdated once the moment is over: their gradient is complete elsewhere. */
+  readonly expires: readonly number[];
 }
 
 /** One stay in a slot. */
@@ -18,7 +20,7 @@ export interface Lease {
   readonly kind: 'parameter' | 'gradient';
   readonly part: number;
   readonly microBatch: number;
-  /** The moment that asked for it. */
+  /** The moment that asked for it; -1 when it was there before the step began. */
   readonly start: number;
   /** The last moment that uses it. */
   end: number;
@@ -34,6 +36,14 @@ export interface PoolOptions {
   readonly nextUse: NextUse;
   /** Slots that no chunk may occupy just to be kept: they are free early, so that fetches start early. */
   readonly slack: number;
+  /** Chunks that are there when the first moment begins, and the slot to which each comes back whenever it can. */
+  readonly entry?: ReadonlyMap<number, number>;
+}
+
+export interface PoolSchedule {
+  readonly leases: readonly Lease[];
+  /** Chunks that are still there when the last moment ends, with their slots. */
+  readonly exit: ReadonlyMap<number, number>;
 }
 
 interface PoolSlot {
@@ -47,8 +57,8 @@ interface PoolSlot {
  * soon as the stay before it in its slot is over, often long before its moment (the "conservative" schedule of Cao,
  * Felten, Karlin and Li, 1995: Belady's replacements, each done at the first opportunity).
  */
-export function schedulePool(demands: readonly PoolDemand[], options: PoolOptions): Lease[] {
-  const { slotCount, policy, nextUse, slack } = options;
+export function schedulePool(demands: readonly PoolDemand[], options: PoolOptions): PoolSchedule {
+  const { slotCount, policy, nextUse, slack, entry = new Map<number, number>() } = options;
   const slots: PoolSlot[] = Array.from({ length: slotCount }, () => ({ occupant: null, last: null, freeAt: -1 }));
   const where = new Map<number, PoolSlot>();
   const leases: Lease[] = [];
@@ -64,8 +74,10 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
   };
   const evictable = (moment: number): number[] =>
     [...where].filter(([, slot]) => slot.occupant!.end < moment).map(([chunk]) => chunk);
-  const acquire = (moment: number): PoolSlot => {
-    let best: PoolSlot | undefined;
+  const acquire = (moment: number, own?: number): PoolSlot => {
+    let best: PoolSlot | undefined = own === undefined ? undefined : slots[own];
+    if (best !== undefined && best.occupant === null) return best;
+    best = undefined;
     for (const slot of slots)
       if (slot.occupant === null && (best === undefined || slot.freeAt < best.freeAt)) best = slot;
     if (best !== undefined) return best;
@@ -89,6 +101,11 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
     leases.push(entry);
   };
 
+  for (const [chunk, index] of entry) {
+    const slot = slots[index]!;
+    lease(slot, { chunk, kind: 'parameter', part: 0, microBatch: -1 }, -1);
+    where.set(chunk, slot);
+  }
   demands.forEach((demand, moment) => {
     for (const chunk of demand.need) {
       const slot = where.get(chunk);
@@ -97,7 +114,7 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
     }
     for (const chunk of demand.need) {
       if (where.has(chunk)) continue;
-      const slot = acquire(moment);
+      const slot = acquire(moment, entry.get(chunk));
       lease(slot, { chunk, kind: 'parameter', part: 0, microBatch: -1 }, moment);
       where.set(chunk, slot);
     }
@@ -110,6 +127,7 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
       slot.occupant!.leaves = true;
       vacate(slot, moment + 0.5);
     }
+    for (const chunk of demand.expires) vacate(where.get(chunk)!, moment);
     for (const [chunk, slot] of [...where]) {
       if (nextUse(chunk, moment) === Number.POSITIVE_INFINITY) vacate(slot, slot.occupant!.end);
     }
@@ -120,5 +138,23 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
       vacate(slot, slot.occupant!.end);
     }
   });
-  return leases;
+  return { leases, exit: new Map([...where].map(([chunk, slot]) => [chunk, slots.indexOf(slot)])) };
 }
+
+/**
+ * One step that repeats: chunks that no step changes may stay over its end, if they end where they began. Starts from what would be left
+ * over and gives up whatever cannot return to its slot, until the rest is consistent.
+ */
+export function scheduleCyclicPool(demands: readonly PoolDemand[], options: () => PoolOptions): PoolSchedule {
+  let entry: ReadonlyMap<number, number> = schedulePool(demands, options()).exit;
+  for (let round = 0; round < maxRounds && entry.size > 0; round++) {
+    const { leases, exit } = schedulePool(demands, { ...options(), entry });
+    const used = new Set(leases.filter((lease) => lease.start < 0 && lease.end >= 0).map((lease) => lease.chunk));
+    const kept = new Map([...entry].filter(([chunk, slot]) => used.has(chunk) && exit.get(chunk) === slot));
+    if (kept.size === entry.size) return { leases, exit: kept };
+    entry = kept;
+  }
+  return { leases: schedulePool(demands, options()).leases, exit: new Map() };
+}
+
+const maxRounds = 8;
