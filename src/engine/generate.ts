@@ -4,14 +4,13 @@ import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { byteTokenizer, loadTokenizer, type Tokenizer } from '../data/index.ts';
-import { buildModel, type LanguageModel } from '../models/index.ts';
+import { buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import { native } from '../native/load.ts';
 import { ForwardRunner, KeyValueCache, type UnitHost, withRunner } from '../nn/index.ts';
 import { noGrad, ops, scope } from '../tensor/index.ts';
 import { findNewest } from './checkpoint/index.ts';
 import { initialize } from './initialize.ts';
 import { launch } from './launch.ts';
-import { valuesFor } from './pretrained.ts';
 import { drawToken, type SamplingSettings } from './sampling.ts';
 
 export interface Generator {
@@ -39,7 +38,8 @@ export function* generateIds(
   using cache = new KeyValueCache();
   try {
     let ids = prompt;
-    for (let count = 0; count < settings.tokens && cache.length + ids.length <= model.maxLength; count++) {
+    for (let count = 0; count < settings.tokens; count++) {
+      if (count > 0 && cache.length + ids.length > model.maxLength) return;
       const next = step(model, store, device, ids, cache, settings, stop.vocabulary);
       if (next === stop.endOfText) return;
       yield next;
@@ -125,9 +125,11 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
   if (tokenizer.vocabularySize > built.model.vocabularySize) {
     throw new TierraError(
       'E_CHECKPOINT',
-      `${folder}: no tokenizer.json, and a vocabulary of ${built.model.vocabularySize} is not one of bytes`,
+      `${folder}: the tokenizer ${tokenizer.name} has ${tokenizer.vocabularySize} ids, the model's vocabulary only ${built.model.vocabularySize}`,
       {
-        hint: 'Copy the tokenizer.json that the model was trained with into the folder.',
+        hint: hasTokenizer
+          ? 'tokenizer.json and config.json are not of one model.'
+          : 'There is no tokenizer.json, so bytes were assumed: copy the one that the model was trained with into the folder.',
       },
     );
   }

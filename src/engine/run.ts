@@ -2,7 +2,7 @@
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
-import { type BuiltModel, buildModel, type LanguageModel } from '../models/index.ts';
+import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { findNewest, removeLeftovers } from './checkpoint/index.ts';
@@ -13,7 +13,6 @@ import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
 import { languageTask } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
-import { valuesFor } from './pretrained.ts';
 import { loadCheckpoint, saveCheckpoint } from './saving.ts';
 import { Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';

@@ -5,7 +5,7 @@ import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { MiB } from '../core/units.ts';
 import type { DataPosition } from '../data/index.ts';
-import { type BuiltModel, hfName, safetensorsDtype } from '../models/index.ts';
+import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
 import type { StateEntry } from '../offload/store.ts';
 import { openSafetensorsFolder, type TensorSource } from '../tensor/safetensors/index.ts';
 import {
@@ -54,7 +54,7 @@ export function saveCheckpoint(
   const weights = entries.filter(({ kind }) => kind === 'weight').map((state) => entry(state, ''));
   const states = entries.filter(({ kind }) => kind !== 'weight').map((state) => entry(state, `.${state.kind}`));
   const files: CheckpointFileWriter[] = [
-    contentFile('model/config.json', built.hfConfig),
+    contentFile('model/config.json', withDtype(built.hfConfig, engine.context.dtype)),
     tensorFiles('model', weights),
     ...tokenizerCopies(config.data.tokenizer),
     ...(states.length > 0 ? [tensorFiles('optimizer', states)] : []),

@@ -3,7 +3,8 @@ import path from 'node:path';
 import { TierraError } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 import { Gpt2 } from './gpt2.ts';
-import { describeModel, type ModelDescription } from './hf/config.ts';
+import { describeModel, type ModelFamily } from './hf/config.ts';
+import { completeConfig } from './hf/describe.ts';
 import type { LanguageModel } from './languageModel.ts';
 import { Llama } from './llama.ts';
 import { type HfConfig, type PresetName, presets } from './presets.ts';
@@ -17,7 +18,7 @@ export type ModelSettings =
 export interface BuiltModel {
   /** Without memory: parameters are placed later. */
   readonly model: LanguageModel;
-  readonly family: ModelDescription['family'];
+  readonly family: ModelFamily;
   /** What `config.json` says, or would say. */
   readonly hfConfig: HfConfig;
   /** Folder to load weights from, or null for random ones. */
@@ -46,27 +47,12 @@ export function buildModel(settings: ModelSettings): BuiltModel {
   return { ...fromHfConfig({ ...settings.config, model_type: settings.architecture }, 'model.config'), weights: null };
 }
 
-function fromHfConfig(hfConfig: HfConfig, where: string): Omit<BuiltModel, 'weights'> {
-  const description = describeModel(hfConfig, where);
+function fromHfConfig(raw: HfConfig, where: string): Omit<BuiltModel, 'weights'> {
+  const description = describeModel(raw, where);
   const model = description.family === 'gpt2' ? new Gpt2(description.config) : new Llama(description.config);
-  return { model, family: description.family, hfConfig: completed(hfConfig, description) };
-}
-
-const classNames: Readonly<Record<string, string>> = {
-  gpt2: 'GPT2LMHeadModel',
-  llama: 'LlamaForCausalLM',
-  mistral: 'MistralForCausalLM',
-  qwen2: 'Qwen2ForCausalLM',
-  qwen3: 'Qwen3ForCausalLM',
-};
-
-/** The configuration with our defaults spelled out, so that other tools read the same shape. */
-function completed(raw: HfConfig, { family, config }: ModelDescription): HfConfig {
-  const known: Record<string, unknown> = { ...config };
-  for (const own of ['rope_scaling', 'attention_output_bias', 'qk_norm']) if (family === 'llama') delete known[own];
-  if (raw.model_type === 'qwen2') delete known.attention_bias;
-  if (raw.sliding_window !== undefined) known.sliding_window = raw.sliding_window;
-  return { architectures: [classNames[String(raw.model_type)]], ...known, ...raw };
+  const hfConfig = completeConfig(raw, description);
+  model.hfConfig = hfConfig;
+  return { model, family: description.family, hfConfig };
 }
 
 function readHfConfig(folder: string): HfConfig {

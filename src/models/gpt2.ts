@@ -123,6 +123,7 @@ class Gpt2Block extends Module<[Tensor, BlockContext], Tensor> {
 }
 
 export class Gpt2 extends LanguageModel {
+  readonly family = 'gpt2';
   readonly embedding: Gpt2Embedding;
   readonly blocks: readonly Gpt2Block[];
   readonly head: LanguageHead;
@@ -137,6 +138,10 @@ export class Gpt2 extends LanguageModel {
     const tied = config.tie_word_embeddings ? this.embedding.wte.weight : null;
     const norm = new LayerNorm(width, { epsilon: config.layer_norm_epsilon });
     this.head = new LanguageHead(norm, width, vocabulary, tied, std).unit();
+  }
+
+  get lengthField(): string {
+    return 'n_positions';
   }
 
   get maxLength(): number {

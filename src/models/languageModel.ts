@@ -3,9 +3,12 @@
  *
  * Shapes: ids and labels int64 `[b, t]`, hidden states `[b, t, width]`, logits `[b, t, vocabulary]`.
  */
+import { check } from '../core/errors.ts';
 import { type KeyValueCache, Module } from '../nn/index.ts';
 import { runSequence, type SequenceModel } from '../nn/sequence.ts';
 import type { Tensor } from '../tensor/index.ts';
+import type { ModelDescription, ModelFamily } from './hf/config.ts';
+import type { HfConfig } from './presets.ts';
 
 export interface TokenBatch {
   readonly ids: Tensor;
@@ -31,11 +34,18 @@ export type BlockUnit = Module<[x: Tensor, context: BlockContext], Tensor>;
 export type HeadUnit = Module<[x: Tensor, labels: Tensor | null], Tensor>;
 
 export abstract class LanguageModel extends Module<[TokenBatch], Tensor> implements SequenceModel<TokenBatch> {
+  /** Which names its tensors have in checkpoints. */
+  abstract readonly family: ModelFamily;
+  abstract readonly config: ModelDescription['config'];
+  /** The `config.json` that the model was built from, completed; null for a model made from its class. */
+  hfConfig: HfConfig | null = null;
   abstract readonly embedding: EmbeddingUnit;
   abstract readonly blocks: readonly BlockUnit[];
   abstract readonly head: HeadUnit;
   /** Largest number of positions the model was made for. */
   abstract readonly maxLength: number;
+  /** The field of the configuration that says so. */
+  abstract readonly lengthField: string;
   abstract readonly vocabularySize: number;
 
   get stages(): number {
@@ -43,7 +53,10 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   }
 
   runStage(index: number, x: Tensor | null, { ids, labels, cache, start = 0 }: TokenBatch): Tensor {
-    if (x === null) return this.embedding.call(ids, start);
+    if (x === null) {
+      this.#checkLength(start + ids.size(1));
+      return this.embedding.call(ids, start);
+    }
     const layer = index - 1;
     const block = this.blocks[layer];
     if (block !== undefined) return block.call(x, { start, cache: cache ?? null, layer });
@@ -52,6 +65,12 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
 
   forward(batch: TokenBatch): Tensor {
     return runSequence(this, batch);
+  }
+
+  #checkLength(positions: number): void {
+    check(positions <= this.maxLength, `${positions} positions are more than the model has: ${this.maxLength}`, {
+      hint: `Shorten the sequences or the prompt, or build the model with a larger ${this.lengthField}.`,
+    });
   }
 
   /** Mean loss in nats per token with a label. */

@@ -19,6 +19,8 @@ import { ops, type Tensor } from '../tensor/index.ts';
 import { LanguageHead } from './head.ts';
 import { type BlockContext, LanguageModel } from './languageModel.ts';
 
+export type LayerType = 'full_attention' | 'sliding_attention';
+
 /** Field names as in Hugging Face's `config.json`; what differs between the families is spelled out. */
 export interface LlamaConfig {
   readonly vocab_size: number;
@@ -39,7 +41,10 @@ export interface LlamaConfig {
   readonly attention_output_bias: boolean;
   readonly mlp_bias: boolean;
   readonly qk_norm: boolean;
+  /** Keys further back than this many positions are not seen; null: all are. */
   readonly sliding_window: number | null;
+  /** Which blocks the window holds for; null: all. */
+  readonly layer_types: readonly LayerType[] | null;
   readonly attention_dropout: number;
   readonly tie_word_embeddings: boolean;
 }
@@ -87,7 +92,9 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
   }
 
   forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
-    const { num_attention_heads: heads, num_key_value_heads: kvHeads, sliding_window: window } = this.#config;
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.#config;
+    const { layer_types: types, sliding_window } = this.#config;
+    const window = types === null || types[layer] === 'sliding_attention' ? sliding_window : null;
     const query = splitHeads(this.q_proj.call(x), heads);
     const key = splitHeads(this.k_proj.call(x), kvHeads);
     const value = splitHeads(this.v_proj.call(x), kvHeads);
@@ -128,6 +135,7 @@ class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
 }
 
 export class Llama extends LanguageModel {
+  readonly family = 'llama';
   readonly embedding: TokenEmbedding;
   readonly blocks: readonly LlamaBlock[];
   readonly head: LanguageHead;
@@ -143,6 +151,10 @@ export class Llama extends LanguageModel {
     const tied = config.tie_word_embeddings ? this.embedding.tokens.weight : null;
     const norm = new RMSNorm(width, config.rms_norm_eps);
     this.head = new LanguageHead(norm, width, config.vocab_size, tied, config.initializer_range).unit();
+  }
+
+  get lengthField(): string {
+    return 'max_position_embeddings';
   }
 
   get maxLength(): number {

@@ -94,6 +94,11 @@ export abstract class Module<Args extends readonly unknown[] = never, Result = u
     return this.train(false);
   }
 
+  /** Frees the memory of every parameter; `placeParameters` gives it again. */
+  unplace(): void {
+    for (const parameter of this.parameters()) parameter.unplace();
+  }
+
   /** The parameter at `name`. Throws `E_ARGUMENT` with the nearest name. */
   parameter(name: string): Parameter {
     const all = new Map(this.allParameterPaths());

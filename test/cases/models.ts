@@ -37,6 +37,7 @@ export const tinyLlama = (changes: Partial<LlamaConfig> = {}): LlamaConfig => ({
   mlp_bias: false,
   qk_norm: false,
   sliding_window: null,
+  layer_types: null,
   attention_dropout: 0,
   tie_word_embeddings: false,
   ...changes,

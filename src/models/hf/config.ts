@@ -1,10 +1,10 @@
-/** Hugging Face's `config.json` to our configurations and back. */
+/** Hugging Face's `config.json` to our configurations; `describe.ts` has the way back. */
 import { z } from 'zod';
 import { TierraError } from '../../core/errors.ts';
 import { nearest } from '../../core/nearest.ts';
 import { type ActivationName, activations, type RotaryScaling } from '../../nn/index.ts';
 import type { Gpt2Config } from '../gpt2.ts';
-import type { LlamaConfig } from '../llama.ts';
+import type { LayerType, LlamaConfig } from '../llama.ts';
 import type { HfConfig } from '../presets.ts';
 
 export const modelTypes = ['gpt2', 'llama', 'mistral', 'qwen2', 'qwen3'] as const;
@@ -60,11 +60,19 @@ const llamaSchema = z.object({
   initializer_range: z.number().positive().default(0.02),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
-  sliding_window: size.nullable().default(null),
+  /** null: no window; absent: the architecture's default. */
+  sliding_window: size.nullable().optional(),
   use_sliding_window: z.boolean().default(false),
+  max_window_layers: z.int().min(0).default(28),
+  layer_types: z
+    .array(z.enum(['full_attention', 'sliding_attention']))
+    .nullable()
+    .default(null),
   attention_dropout: probability.default(0),
   tie_word_embeddings: z.boolean().default(false),
 });
+
+export type ModelFamily = ModelDescription['family'];
 
 export type ModelDescription =
   | { readonly family: 'gpt2'; readonly config: Gpt2Config }
@@ -83,6 +91,7 @@ export function describeModel(raw: HfConfig, where: string): ModelDescription {
       },
     );
   }
+  refuseUnsupported(raw, where);
   if (type === 'gpt2') {
     const config = parse(gpt2Schema, raw, where);
     checkMultiple(where, 'n_embd', config.n_embd, 'n_head', config.n_head);
@@ -93,24 +102,67 @@ export function describeModel(raw: HfConfig, where: string): ModelDescription {
 
 function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig {
   const parsed = parse(llamaSchema, raw, where);
-  const { rope_parameters, rope_scaling, use_sliding_window, head_dim, num_key_value_heads, ...rest } = parsed;
-  const heads = parsed.num_attention_heads;
+  const { rope_parameters, rope_scaling, use_sliding_window, max_window_layers, sliding_window, ...rest } = parsed;
+  const { num_attention_heads: heads, num_key_value_heads, num_hidden_layers: layers } = parsed;
   const kvHeads = num_key_value_heads ?? heads;
   checkMultiple(where, 'num_attention_heads', heads, 'num_key_value_heads', kvHeads);
-  if (head_dim === null) checkMultiple(where, 'hidden_size', parsed.hidden_size, 'num_attention_heads', heads);
+  if (parsed.head_dim === null) checkMultiple(where, 'hidden_size', parsed.hidden_size, 'num_attention_heads', heads);
+  const head_dim = parsed.head_dim ?? parsed.hidden_size / heads;
+  checkMultiple(where, 'head_dim', head_dim, 'the halves that rotary positions turn', 2);
   const rope = rope_parameters ?? rope_scaling;
-  const windowed = type === 'mistral' || (type !== 'llama' && use_sliding_window);
+  const qwen = type === 'qwen2' || type === 'qwen3';
+  const window = type === 'mistral' || (qwen && use_sliding_window) ? (sliding_window ?? null) : null;
   return {
     ...rest,
     num_key_value_heads: kvHeads,
-    head_dim: head_dim ?? parsed.hidden_size / heads,
+    head_dim,
     rope_theta: rope?.rope_theta ?? parsed.rope_theta,
     rope_scaling: scaling(rope, parsed.max_position_embeddings, where),
-    attention_bias: type === 'qwen2' || parsed.attention_bias,
-    attention_output_bias: type !== 'qwen2' && parsed.attention_bias,
+    attention_bias: type === 'qwen2' || (type !== 'mistral' && parsed.attention_bias),
+    attention_output_bias: (type === 'llama' || type === 'qwen3') && parsed.attention_bias,
+    mlp_bias: type === 'llama' && parsed.mlp_bias,
     qk_norm: type === 'qwen3',
-    sliding_window: windowed ? parsed.sliding_window : null,
+    sliding_window: type === 'mistral' && sliding_window === undefined ? mistralWindow : window,
+    layer_types: qwen && window !== null ? layerTypes(parsed.layer_types, layers, max_window_layers, where) : null,
   };
+}
+
+/** What `transformers` takes where a Mistral's file says nothing. */
+const mistralWindow = 4096;
+
+/** Qwen's lower layers see everything, those from `firstWindowed` on only the window, unless the file lists them. */
+function layerTypes(
+  listed: readonly LayerType[] | null,
+  layers: number,
+  firstWindowed: number,
+  where: string,
+): readonly LayerType[] {
+  if (listed !== null && listed.length !== layers) {
+    throw new TierraError(
+      'E_CONFIG',
+      `${where}: layer_types names ${listed.length} layers, num_hidden_layers is ${layers}`,
+    );
+  }
+  const byNumber = (_: unknown, i: number): LayerType => (i >= firstWindowed ? 'sliding_attention' : 'full_attention');
+  return listed ?? Array.from({ length: layers }, byNumber);
+}
+
+/** Fields that change the numbers and that we do not compute: loading such a model would train another one. */
+const unsupported: readonly (readonly [field: string, harmless: readonly unknown[]])[] = [
+  ['quantization_config', [null]],
+  ['partial_rotary_factor', [1]],
+  ['scale_attn_weights', [true]],
+  ['scale_attn_by_inverse_layer_idx', [false]],
+  ['add_cross_attention', [false]],
+];
+
+function refuseUnsupported(raw: HfConfig, where: string): void {
+  for (const [field, harmless] of unsupported) {
+    if (raw[field] === undefined || harmless.includes(raw[field])) continue;
+    throw new TierraError('E_UNSUPPORTED', `${where}: ${field} is ${JSON.stringify(raw[field])}`, {
+      hint: `Tierra computes models only with ${field} absent or ${harmless.join(', ')}.`,
+    });
+  }
 }
 
 function scaling(rope: z.output<typeof ropeSchema>, maxLength: number, where: string): RotaryScaling {

@@ -1,5 +1,5 @@
 /** Parameter names of ours to the names Hugging Face checkpoints use; the tensors themselves are the same. */
-import type { ModelDescription } from './config.ts';
+import type { ModelFamily } from './config.ts';
 
 type Rule = readonly [pattern: RegExp, replacement: string];
 
@@ -19,7 +19,7 @@ const llamaRules: readonly Rule[] = [
 ];
 
 /** The name in a checkpoint of the parameter that we call `name`. */
-export function hfName(family: ModelDescription['family'], name: string): string {
+export function hfName(family: ModelFamily, name: string): string {
   for (const [pattern, replacement] of family === 'gpt2' ? gpt2Rules : llamaRules) {
     if (pattern.test(name)) return name.replace(pattern, replacement);
   }
@@ -27,6 +27,6 @@ export function hfName(family: ModelDescription['family'], name: string): string
 }
 
 /** Other names that files in the wild use for `name`: GPT-2's first checkpoints have no `transformer.` prefix. */
-export function alternativeNames(family: ModelDescription['family'], name: string): string[] {
+export function alternativeNames(family: ModelFamily, name: string): string[] {
   return family === 'gpt2' && name.startsWith('transformer.') ? [name.slice('transformer.'.length)] : [];
 }

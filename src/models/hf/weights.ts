@@ -4,7 +4,7 @@ import { nearest } from '../../core/nearest.ts';
 import type { AnyModule, Parameter } from '../../nn/index.ts';
 import type { Dtype } from '../../tensor/index.ts';
 import { openSafetensorsFolder, type SafetensorsDtype, type TensorSource } from '../../tensor/safetensors/index.ts';
-import type { ModelDescription } from './config.ts';
+import type { ModelFamily } from './config.ts';
 import { alternativeNames, hfName } from './names.ts';
 
 const dtypes: Partial<Record<SafetensorsDtype, Dtype>> = {
@@ -37,7 +37,7 @@ export interface WeightBytes {
 export function openWeights(
   folder: string,
   model: AnyModule,
-  family: ModelDescription['family'],
+  family: ModelFamily,
 ): { readonly weights: readonly WeightBytes[]; close(): void } {
   const source = openSafetensorsFolder(folder);
   try {
@@ -57,7 +57,7 @@ function match(
   known: ReadonlySet<string>,
   folder: string,
   wanted: string,
-  family: ModelDescription['family'],
+  family: ModelFamily,
   parameter: Parameter,
 ): WeightBytes {
   const name = [wanted, ...alternativeNames(family, wanted)].find((candidate) => known.has(candidate));
