@@ -89,8 +89,11 @@ export function improve(space: SearchSpace): Trial {
     if (heldByAnything() && gpuStates >= 0 && gpuStates <= 1) consider({ gpuStates });
   }
   // What a reactive scheduler would do is the floor: prefetching that only crowds the links must not win by default.
-  const reactive = run({ ...first, lead: 1 });
-  return reactive !== null && better(reactive, best) ? reactive : best;
+  for (const split of [best.split, first]) {
+    const reactive = run({ ...split, slack: 0, lead: 1 });
+    if (reactive !== null && reactive.forecast.stepSeconds < best.forecast.stepSeconds) best = reactive;
+  }
+  return best;
 }
 
 function firstThatFits({ feasible }: SearchSpace): Split {

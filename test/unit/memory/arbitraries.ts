@@ -39,12 +39,36 @@ export const parameterLists: fc.Arbitrary<ParameterSpec[]> = fc
     return list;
   });
 
+/** Stacks of equal blocks, as real models are: an embedding, blocks, a head that may be tied; adapters leave most of it frozen. */
+export const stacks: fc.Arbitrary<ParameterSpec[]> = fc
+  .record({
+    blocks: fc.integer({ min: 2, max: 16 }),
+    sizes: fc.array(fc.integer({ min: 500, max: 60_000 }), { minLength: 1, maxLength: 4 }),
+    embedding: fc.integer({ min: 1000, max: 200_000 }),
+    tied: fc.boolean(),
+    adapters: fc.integer({ min: 0, max: 5 }).map((n) => n === 0),
+  })
+  .map(({ blocks, sizes, embedding, tied, adapters }) => {
+    const list: ParameterSpec[] = [];
+    const add = (unit: number, elements: number, extra: Partial<ParameterSpec> = {}): void => {
+      const id = list.length;
+      list.push({ id, name: `u${unit}.p${id}`, unit, elements, trainable: !adapters, group: 0, ...extra });
+    };
+    add(0, embedding);
+    for (let block = 1; block <= blocks; block++) {
+      for (const size of sizes) add(block, size);
+      if (adapters) add(block, 512, { trainable: true });
+    }
+    add(blocks + 1, embedding, tied ? { tiedTo: 0 } : {});
+    return list;
+  });
+
 const rate = (low: number, high: number) => fc.double({ min: low, max: high, noNaN: true });
 
 /** Anything a planner may be asked: random model, machine and step, with budgets around what is needed. */
 export const problems: fc.Arbitrary<PlanInput> = fc
   .record({
-    parameters: parameterLists,
+    parameters: fc.oneof(parameterLists, { weight: 3, arbitrary: stacks }),
     types: fc.constantFrom<ElementBytes>(
       { computeBytes: 2, stateBytes: 4 },
       { computeBytes: 4, stateBytes: 4 },
@@ -56,8 +80,8 @@ export const problems: fc.Arbitrary<PlanInput> = fc
     clipping: fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
     activation: fc.integer({ min: 0, max: 300_000 }),
     /** In largest units, in whole models, in whole models. */
-    gpu: fc.oneof({ weight: 4, arbitrary: rate(1, 6) }, rate(0.5, 60)),
-    host: rate(0.2, 3),
+    gpu: fc.oneof({ weight: 4, arbitrary: rate(1, 4) }, rate(0.5, 40)),
+    host: fc.oneof(rate(0.3, 1.2), rate(0.8, 3)),
     nvme: fc.oneof(fc.constant(0), rate(1, 4)),
     speeds: fc.record({ pcie: rate(1, 60), dram: rate(5, 200), diskRead: rate(0.3, 10), diskWrite: rate(0.3, 10) }),
     tokens: fc.integer({ min: 1, max: 4000 }),

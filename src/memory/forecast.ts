@@ -1,0 +1,106 @@
+import type { Layout } from './layout.ts';
+import type { Machine } from './machine.ts';
+import { lanes, type Plan } from './plan.ts';
+import { type PerTier, type Tier, tiers } from './types.ts';
+
+/** What one tier holds, in bytes. */
+export interface TierForecast {
+  readonly budgetBytes: number;
+  /** Arena and everything beside it: never exceeded. */
+  readonly peakBytes: number;
+  /** Parameters and states at home between steps. */
+  readonly parameterBytes: number;
+  readonly stateBytes: number;
+  /** Second places of speculation and ping-pong extents, gradients at rest, sums. */
+  readonly undoBytes: number;
+  /** Slots that chunks pass through. */
+  readonly passingBytes: number;
+  /** Context, activations, reserve. */
+  readonly otherBytes: number;
+}
+
+/** What the step spends its time on. `link`: PCIe. `waiting`: no resource is busy, dependencies follow each other. */
+export type Limiter = 'compute' | 'link' | 'host memory' | 'disk' | 'host optimizer' | 'waiting';
+
+/** The answer of `tierra plan`. */
+export interface Forecast {
+  readonly tiers: PerTier<TierForecast>;
+  readonly stepSeconds: number;
+  readonly computeSeconds: number;
+  readonly limiter: Limiter;
+  readonly tokensPerSecond: number;
+  /** Bytes written to disk by one step: what wears a drive out. */
+  readonly diskWriteBytes: number;
+  /** Chunks by where parameter and state live and how they are updated, for example `host/nvme deferred`. */
+  readonly placements: Readonly<Record<string, number>>;
+}
+
+/** Summarises a plan. `tokensPerStep` counts all micro-batches. */
+export function forecastPlan(plan: Plan, layout: Layout, machine: Machine, tokensPerStep: number): Forecast {
+  const placements: Record<string, number> = {};
+  for (const { parameterHome, stateHome, update, resident } of plan.chunks) {
+    const stays = resident && parameterHome !== 'gpu' ? ' resident' : '';
+    const key = `${parameterHome}/${stateHome} ${update}${stays}`;
+    placements[key] = (placements[key] ?? 0) + 1;
+  }
+  const { stepSeconds, computeSeconds, movedBytes } = plan.forecast;
+  return {
+    tiers: {
+      gpu: tierForecast(plan, layout, 'gpu'),
+      host: tierForecast(plan, layout, 'host'),
+      nvme: tierForecast(plan, layout, 'nvme'),
+    },
+    stepSeconds,
+    computeSeconds,
+    limiter: limiterOf(plan, machine),
+    tokensPerSecond: stepSeconds > 0 ? tokensPerStep / stepSeconds : 0,
+    diskWriteBytes: movedBytes.write,
+    placements,
+  };
+}
+
+function tierForecast(plan: Plan, layout: Layout, tier: Tier): TierForecast {
+  let parameterBytes = 0;
+  let stateBytes = 0;
+  for (const { chunk, parameterHome, stateHome } of plan.chunks) {
+    const { elements } = layout.chunks[chunk]!;
+    if (parameterHome === tier) parameterBytes += elements * plan.types.computeBytes;
+    if (stateHome === tier) stateBytes += 3 * elements * plan.types.stateBytes;
+  }
+  const passingBytes = plan.slots.reduce(
+    (sum, slot) => sum + (slot.tier === tier && /^(pool|staging)/.test(slot.label) ? slot.bytes : 0),
+    0,
+  );
+  const undoBytes = plan.arenaBytes[tier] - parameterBytes - stateBytes - passingBytes;
+  const otherBytes = plan.otherBytes[tier];
+  const peakBytes = plan.arenaBytes[tier] + otherBytes;
+  return {
+    budgetBytes: plan.budgets[tier],
+    peakBytes,
+    parameterBytes,
+    stateBytes,
+    undoBytes,
+    passingBytes,
+    otherBytes,
+  };
+}
+
+/** The resource that is busy most, once waiting for anything costs at least a twentieth of the step. */
+function limiterOf({ forecast }: Plan, machine: Machine): Limiter {
+  const { stepSeconds, computeSeconds, busySeconds, movedBytes } = forecast;
+  if (stepSeconds <= 0 || computeSeconds >= 0.95 * stepSeconds) return 'compute';
+  const traffic = lanes.reduce((sum, lane) => sum + movedBytes[lane], 0);
+  const busy: readonly (readonly [Limiter, number])[] = [
+    ['compute', computeSeconds],
+    ['host memory', traffic / machine.hostDramBytes],
+    ['host optimizer', busySeconds.update],
+    ['link', Math.max(busySeconds.toDevice, busySeconds.toHost)],
+    ['disk', Math.max(busySeconds.read, busySeconds.write)],
+  ];
+  const [limiter, seconds] = busy.reduce((most, next) => (next[1] > most[1] ? next : most));
+  return seconds < 0.5 * stepSeconds ? 'waiting' : limiter;
+}
+
+/** Every tier's line for people: budget, peak and what the bytes are. */
+export const tierRows = (forecast: Forecast): readonly (readonly [Tier, TierForecast])[] =>
+  tiers.map((tier) => [tier, forecast.tiers[tier]] as const);
