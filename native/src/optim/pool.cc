@@ -1,9 +1,32 @@
 #include "pool.h"
 
 namespace tierra::optim {
+namespace {
 
-Pool::Pool(std::size_t threads) {
-  for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+// About 30 microseconds: longer than the gap between two updates in a row, shorter than a sleep and a wake.
+constexpr int spins = 1000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <class Condition>
+bool spinUntil(const Condition& condition) {
+  for (int i = 0; i < spins; ++i) {
+    if (condition()) return true;
+    pause();
+  }
+  return condition();
+}
+
+}  // namespace
+
+Pool::Pool(std::size_t threads) : shares_(threads) {
+  for (std::size_t self = 1; self < threads; ++self) workers_.emplace_back([this, self] { work(self); });
 }
 
 Pool::~Pool() {
@@ -21,36 +44,46 @@ void Pool::run(std::size_t blocks, const std::function<void(std::size_t)>& body)
     return;
   }
   std::lock_guard turn(turn_);
+  for (std::size_t i = 0; i < shares_.size(); ++i) {
+    shares_[i].next = blocks * i / shares_.size();
+    shares_[i].end = blocks * (i + 1) / shares_.size();
+  }
   {
     std::lock_guard lock(mutex_);
     body_ = &body;
-    blocks_ = blocks;
-    next_ = 0;
     busy_ = workers_.size();
     ++round_;
   }
   wake_.notify_all();
-  drain();
+  drain(0);
+  const auto idle = [this] { return busy_ == 0; };
+  if (spinUntil(idle)) return;
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  done_.wait(lock, idle);
 }
 
-void Pool::drain() {
-  for (std::size_t block = next_++; block < blocks_; block = next_++) (*body_)(block);
+void Pool::drain(std::size_t self) {
+  for (std::size_t i = 0; i < shares_.size(); ++i) {
+    Share& share = shares_[(self + i) % shares_.size()];
+    for (std::size_t block = share.next++; block < share.end; block = share.next++) (*body_)(block);
+  }
 }
 
-void Pool::work() {
+void Pool::work(std::size_t self) {
   std::size_t seen = 0;
   for (;;) {
-    {
+    const auto called = [&] { return stop_ || round_ != seen; };
+    if (!spinUntil(called)) {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || round_ != seen; });
-      if (stop_) return;
-      seen = round_;
+      wake_.wait(lock, called);
     }
-    drain();
-    std::lock_guard lock(mutex_);
-    if (--busy_ == 0) done_.notify_one();
+    if (stop_) return;
+    seen = round_;
+    drain(self);
+    if (--busy_ == 0) {
+      std::lock_guard lock(mutex_);  // so that the caller is either before its look at `busy_` or asleep
+      done_.notify_one();
+    }
   }
 }
 
