@@ -8,7 +8,12 @@ export function tokenizerFor(location: string): Promise<Tokenizer> {
   return location === 'byte' ? Promise.resolve(byteTokenizer()) : loadTokenizer(location);
 }
 
-export function corpusOptions({ data }: Config, tokenizer: Tokenizer, note: (text: string) => void): CorpusOptions {
+export function corpusOptions(
+  { data }: Config,
+  tokenizer: Tokenizer,
+  note: (text: string) => void,
+  signal: AbortSignal,
+): CorpusOptions {
   if (data.train.length === 0) {
     throw new TierraError('E_CONFIG', 'data.train: no training data', {
       hint: 'Give a file, a glob or a list of them, for example data.train: corpus/**/*.txt.',
@@ -18,7 +23,7 @@ export function corpusOptions({ data }: Config, tokenizer: Tokenizer, note: (tex
     data.validation.length > 0
       ? { files: data.validation }
       : data.validationFraction > 0
-        ? { fraction: data.validationFraction }
+        ? { fraction: data.validationFraction, by: data.validationSplit }
         : undefined;
   return {
     files: data.train,
@@ -27,6 +32,7 @@ export function corpusOptions({ data }: Config, tokenizer: Tokenizer, note: (tex
     cacheFolder: data.cache,
     field: data.field,
     note,
+    signal,
     ...(data.format === 'auto' ? {} : { format: data.format }),
     ...(data.chatTemplate === null ? {} : { template: data.chatTemplate }),
     ...(data.documentSeparator === 'auto' ? {} : { separator: data.documentSeparator }),

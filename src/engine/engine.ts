@@ -1,19 +1,22 @@
-import { check, TierraError } from '../core/errors.ts';
+import { TierraError } from '../core/errors.ts';
+import type { UpdateRule } from '../native/binding.ts';
 import { type AnyModule, ForwardRunner, type Module, randomKeys, Tape, withRunner } from '../nn/index.ts';
 import type { ParameterStore, UpdateResult } from '../offload/store.ts';
 import { noGrad, type Tensor } from '../tensor/index.ts';
 import { closeScope, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
+import { explainOutOfMemory } from './outOfMemory.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
-export type Criterion = (output: Tensor, label: Tensor) => Tensor;
+/** A scalar loss from what the model returned and a label. */
+export type Criterion<Output = Tensor, Label = Tensor> = (output: Output, label: Label) => Tensor;
 
-export interface EngineParts<Input, Output> {
+export interface EngineParts<Input, Output, Label> {
   readonly context: Context;
   readonly model: Module<[Input], Output>;
   readonly store: ParameterStore;
   readonly updates: UpdateSchedule;
-  readonly criterion: Criterion | null;
+  readonly criterion: Criterion<Output, Label> | null;
 }
 
 /** What `step()` did. */
@@ -25,22 +28,26 @@ export interface StepOutcome extends UpdateResult {
 
 /**
  * One training step at a time: `zeroGrad`, then for each micro-batch `forward`, `criterion`, `backward`, then `step`.
- * Everything made between `zeroGrad` and the completed `step` is freed at its end: read losses before, or `keep()`.
+ * Tensors made between `zeroGrad` and the completed `step` are freed at its end: read losses before, or `keep()` them.
+ * After an error in the middle of a step `zeroGrad` starts anew; `cancelStep` only clears up.
  */
-export class Engine<Input = Tensor, Output = Tensor> {
+export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly context: Context;
   readonly model: Module<[Input], Output>;
   readonly store: ParameterStore;
   readonly #updates: UpdateSchedule;
-  readonly #criterion: Criterion | null;
+  readonly #criterion: Criterion<Output, Label> | null;
   readonly #accumulate: number;
   #tape: Tape;
   #scope: Scope | null = null;
   #steps = 0;
+  /** Micro-batches of this step that went through `backward`. */
   #microBatch = 0;
+  /** The micro-batch whose random keys are in force, -1 between steps. */
+  #keyed = -1;
   #training = true;
 
-  constructor(parts: EngineParts<Input, Output>) {
+  constructor(parts: EngineParts<Input, Output, Label>) {
     this.context = parts.context;
     this.model = parts.model;
     this.store = parts.store;
@@ -55,9 +62,9 @@ export class Engine<Input = Tensor, Output = Tensor> {
     return this.#steps;
   }
 
-  /** For resuming: the number of optimizer steps that the loaded state has seen. */
+  /** For resuming: the number of optimizer steps that the loaded state has seen. Throws `E_STATE` within a step. */
   set steps(count: number) {
-    check(this.#microBatch === 0, 'engine.steps can only be set between steps');
+    if (this.#microBatch > 0) throw new TierraError('E_STATE', 'engine.steps can only be set between steps');
     this.#steps = count;
   }
 
@@ -71,6 +78,11 @@ export class Engine<Input = Tensor, Output = Tensor> {
     return this.#updates.learningRate(this.#steps);
   }
 
+  /** The update rule in force: `adamw`, `sgd` or `lion`. */
+  get optimizerRule(): UpdateRule {
+    return this.#updates.optimizer.rule;
+  }
+
   /** Train mode: dropout drops, `forward` records for `backward`. */
   train(on = true): this {
     this.#training = on;
@@ -82,73 +94,102 @@ export class Engine<Input = Tensor, Output = Tensor> {
     return this.train(false);
   }
 
-  /** Starts a step: gradients of an unfinished one are dropped. */
+  /** Starts a step; what an unfinished one left is dropped. */
   zeroGrad(): void {
-    this.#endStep();
+    this.cancelStep();
+    this.#openStep();
+  }
+
+  /** Drops an unfinished step: its graph, its gradients and the tensors made since it began. */
+  cancelStep(): void {
     this.#microBatch = 0;
+    this.#keyed = -1;
+    this.#tape.clear();
+    this.store.zeroGradients();
+    const open = this.#scope;
+    this.#scope = null;
+    if (open !== null) closeScope(open);
   }
 
   /** Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. */
   forward(input: Input): Output {
     if (!this.#training) return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
     this.#beginMicroBatch();
-    return this.#tape.record(() => this.model.call(input));
+    return this.#guard('forward', () => this.#tape.record(() => this.model.call(input)));
   }
 
   /** The loss of `output` under the criterion given to `initialize`. */
-  criterion(output: Tensor, label: Tensor): Tensor {
+  criterion(output: Output, label: Label): Tensor {
     const criterion = this.#criterion;
     if (criterion === null) {
       throw new TierraError('E_STATE', 'engine.criterion: no criterion was given', {
         hint: 'Pass criterion to initialize(…), or let the model return its loss.',
       });
     }
-    return this.#training ? this.#tape.record(() => criterion(output, label)) : noGrad(() => criterion(output, label));
+    if (!this.#training) return noGrad(() => criterion(output, label));
+    return this.#guard('criterion', () => this.#tape.record(() => criterion(output, label)));
   }
 
   /** Walks the tape back from the loss; gradients are averaged over the step's micro-batches. */
   backward(loss: Tensor | readonly Tensor[]): void {
-    this.#tape.backward(loss, { scale: 1 / this.#accumulate });
+    if (!this.#training) {
+      throw new TierraError('E_STATE', 'engine.backward: the engine is in eval mode', {
+        hint: 'Call engine.train() before the forward pass that you want gradients of.',
+      });
+    }
+    if (this.#microBatch >= this.#accumulate) throw this.#tooMany('backward');
+    this.#guard('backward', () => this.#tape.backward(loss, { scale: 1 / this.#accumulate }));
     this.#microBatch++;
   }
 
   /**
    * Clips and updates once all micro-batches of the step are in; returns null before that. With infinite or NaN
-   * gradients nothing is updated and `nonFinite` names the first parameter.
+   * gradients nothing is updated and `nonFinite` names the first parameter; the step still counts.
    */
   step(): StepOutcome | null {
-    check(this.#microBatch > 0, 'engine.step: backward has not been called since the last step');
+    if (this.#microBatch === 0) {
+      throw new TierraError('E_STATE', 'engine.step: backward has not been called since the last step', {
+        hint: 'A step is zeroGrad, then forward, criterion and backward for each micro-batch, then step.',
+      });
+    }
     if (this.#microBatch < this.#accumulate) return null;
     const learningRate = this.learningRate;
-    const result = this.store.applyUpdate(this.#updates.at(this.#steps));
+    const result = this.#guard('update', () => this.store.applyUpdate(this.#updates.at(this.#steps)));
     this.#steps++;
-    this.#microBatch = 0;
-    this.#endStep();
+    this.cancelStep();
     return { ...result, step: this.#steps, learningRate };
   }
 
+  #openStep(): void {
+    this.#scope = openScope();
+    this.store.beginStep(this.#steps, this.#accumulate);
+  }
+
   #beginMicroBatch(): void {
-    if (this.#microBatch >= this.#accumulate) {
-      throw new TierraError('E_STATE', `engine.forward: this step already has its ${this.#accumulate} micro-batches`, {
-        hint: 'Call engine.step() after every train.accumulate calls of backward.',
-      });
-    }
-    if (this.#scope === null) {
-      this.#scope = openScope();
-      this.store.beginStep(this.#steps, this.#accumulate);
-    }
+    if (this.#microBatch >= this.#accumulate) throw this.#tooMany('forward');
+    if (this.#scope === null) this.#openStep();
+    if (this.#keyed === this.#microBatch) return; // a further forward pass of the same micro-batch
+    this.#keyed = this.#microBatch;
     randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
   }
 
-  #endStep(): void {
-    this.#tape.clear();
-    this.store.zeroGradients();
-    if (this.#scope !== null) closeScope(this.#scope);
-    this.#scope = null;
+  #tooMany(call: string): TierraError {
+    const count = this.#accumulate === 1 ? 'its one micro-batch' : `its ${this.#accumulate} micro-batches`;
+    return new TierraError('E_STATE', `engine.${call}: this step already has ${count}`, {
+      hint: 'Call engine.step() after every train.accumulate calls of backward, or zeroGrad() to start over.',
+    });
+  }
+
+  #guard<Result>(doing: string, body: () => Result): Result {
+    try {
+      return body();
+    } catch (error) {
+      throw explainOutOfMemory(error, `${doing} of step ${this.#steps + 1}`, this.context.config);
+    }
   }
 
   dispose(): void {
-    this.#endStep();
+    this.cancelStep();
     this.store.dispose();
   }
 

@@ -69,43 +69,47 @@ function step(
 }
 
 /** Runs `generateIds` on text and hands pieces of text to `write` as they become certain. */
-export function writeSample(
+export async function writeSample(
   generator: Generator,
   tokenizer: Tokenizer,
   settings: SampleSettings,
   write: (text: string) => void,
   signal?: AbortSignal,
-): void {
+): Promise<void> {
   const encoded = Array.from(tokenizer.encode(settings.prompt));
+  checkPrompt(encoded.length, generator.model.maxLength);
   const first = tokenizer.startOfText ?? tokenizer.endOfText ?? 0;
   const decoder = tokenizer.createDecoder({ skipSpecial: true });
   const stop = { endOfText: tokenizer.endOfText, vocabulary: tokenizer.vocabularySize };
   for (const id of generateIds(generator, encoded.length > 0 ? encoded : [first], settings, stop)) {
     const text = decoder.push(id);
     if (text !== '') write(text);
+    await letEventsIn();
     if (signal?.aborted) break;
   }
   write(decoder.end());
 }
 
+function checkPrompt(tokens: number, positions: number): void {
+  if (tokens < positions) return;
+  throw new TierraError('E_ARGUMENT', `the prompt has ${tokens} tokens, the model ${positions} positions in all`, {
+    hint: `Give a prompt of at most ${positions - 1} tokens.`,
+  });
+}
+
+/** Lets a signal arrive between tokens, which are synchronous work. */
+const letEventsIn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 /** The prompt and its continuation as one string. */
-export function sampleText(
+export async function sampleText(
   generator: Generator,
   tokenizer: Tokenizer,
   settings: SampleSettings,
   signal?: AbortSignal,
-): string {
-  let text = settings.prompt;
-  writeSample(
-    generator,
-    tokenizer,
-    settings,
-    (piece) => {
-      text += piece;
-    },
-    signal,
-  );
-  return text;
+): Promise<string> {
+  const pieces = [settings.prompt];
+  await writeSample(generator, tokenizer, settings, (piece) => pieces.push(piece), signal);
+  return pieces.join('');
 }
 
 export interface GenerationIo {
@@ -138,7 +142,7 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
   using engine = initialize({ context, model: built.model, values: weights.values });
   weights.close();
   if (config.sample.prompt !== '') write(config.sample.prompt);
-  writeSample(
+  await writeSample(
     { model: built.model, store: engine.store, device: context.device },
     tokenizer,
     config.sample,

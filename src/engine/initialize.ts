@@ -5,30 +5,34 @@ import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
 import { createStore } from './placement.ts';
+import { totalStepsOf } from './totalSteps.ts';
 import { updateScheduleFor } from './updateSchedule.ts';
 
-export interface InitializeOptions<Input, Output> {
+export interface InitializeOptions<Input, Output, Label> {
   readonly context: Context;
   readonly model: Module<[Input], Output>;
   /** Default: the `optimizer` section of the configuration. */
   readonly optimizer?: Optimizer;
   /** Default: the `schedule` section of the configuration, over `totalSteps`. */
   readonly schedule?: Schedule;
-  /** Optimizer steps of the whole run; default `train.steps`. The learning-rate schedule spans them. */
+  /** What will be trained on: its length turns `train.epochs` into steps. */
+  readonly trainData?: { readonly batchesPerEpoch: number | null };
+  /** Optimizer steps of the whole run, which the learning-rate schedule spans; default `train.steps` or `train.epochs`. */
   readonly totalSteps?: number;
   /** First values of the parameters, such as loaded weights; default: the initialisers. */
   readonly values?: ValueSource;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
-  readonly criterion?: Criterion;
+  readonly criterion?: Criterion<Output, Label>;
 }
 
 /**
  * Turns a model into something that trains: its units are numbered, its parameters get memory and initial values where
- * `memory:` says, and the optimizer's groups are fixed. Throws `E_ARGUMENT` when a parameter lies outside every unit.
+ * `memory:` says, and the optimizer's groups are fixed. Throws `E_ARGUMENT` when a parameter lies outside every unit, `E_CONFIG` when the number of steps
+ * is unknown.
  */
-export function initialize<Input = Tensor, Output = Tensor>(
-  options: InitializeOptions<Input, Output>,
-): Engine<Input, Output> {
+export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
+  options: InitializeOptions<Input, Output, Label>,
+): Engine<Input, Output, Label> {
   const { context, model } = options;
   const { config } = context;
   const units = collectUnits(model as AnyModule);
@@ -43,7 +47,7 @@ export function initialize<Input = Tensor, Output = Tensor>(
     );
   }
   for (const unit of units) unit.activations = activationsFor(config.memory.activations, unit.activations);
-  const totalSteps = options.totalSteps ?? config.train.steps ?? 1;
+  const totalSteps = options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null);
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
   const store = createStore(model as AnyModule, units, context, updates, options.values);
   return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });

@@ -1,7 +1,5 @@
 import type { TokenBatch } from '../data/index.ts';
-import type { LanguageModel } from '../models/index.ts';
 import { ops, type Tensor } from '../tensor/index.ts';
-import type { Engine } from './engine.ts';
 import type { Task } from './trainer.ts';
 
 /** Next-token prediction: the model returns its own loss. */
@@ -9,7 +7,7 @@ export function languageTask(device: string): Task<TokenBatch> {
   return {
     loss(engine, batch) {
       const { ids, labels } = tensorsOf(batch, device);
-      const loss = (engine as unknown as Engine<Parameters<LanguageModel['call']>[0], Tensor>).forward({ ids, labels });
+      const loss: Tensor = engine.forward({ ids, labels });
       ids.dispose();
       labels.dispose();
       return loss;

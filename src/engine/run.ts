@@ -5,7 +5,6 @@ import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '.
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { findNewest, removeLeftovers } from './checkpoint/index.ts';
 import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
 import type { Engine } from './engine.ts';
 import { sampleText } from './generate.ts';
@@ -13,7 +12,10 @@ import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
 import { languageTask } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
-import { loadCheckpoint, saveCheckpoint } from './saving.ts';
+import { finishedText, resume } from './resume.ts';
+import { saveCheckpoint } from './saving.ts';
+import { shown } from './shownPath.ts';
+import { totalStepsOf } from './totalSteps.ts';
 import { Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';
 
@@ -42,20 +44,27 @@ export async function runTraining(config: Config, { progress, signal }: Training
   const context = launch(config);
   const tokenizer = await tokenizerFor(config.data.tokenizer);
   const built = describedModel(config, tokenizer);
-  const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text)));
+  const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));
   try {
     const data = new BatchSource(corpus.train, {
       batchSize: config.train.batchSize,
       seed: config.seed,
       shuffle: config.data.shuffle,
     });
-    const totalSteps = stepsOf(config, data.batchesPerEpoch);
+    const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
     using engine = startEngine(run);
-    await resume(run, engine, progress);
+    const resumable = { ...run, engine, progress };
+    const from = await resume(resumable);
+    if (from !== null && engine.steps >= totalSteps) {
+      progress.note(finishedText(resumable, from));
+      return;
+    }
+    if (from !== null) progress.note(`continuing from ${shown(from)} (step ${engine.steps})`);
     const path = await train(run, engine, progress, signal);
     const outcome = engine.steps >= totalSteps ? 'completed' : 'interrupted';
-    if (outcome === 'completed') showSample(run, engine, progress, signal);
+    if (outcome === 'completed') await showSample(run, engine, progress, signal);
+    else progress.note('the same command goes on from here');
     progress.finish({ outcome, step: engine.steps, seconds: (performance.now() - began) / 1e3, path });
   } finally {
     corpus.dispose();
@@ -73,10 +82,6 @@ function describedModel(config: Config, tokenizer: Tokenizer): BuiltModel {
   return built;
 }
 
-function stepsOf({ train }: Config, batchesPerEpoch: number): number {
-  return train.steps ?? Math.max(1, Math.floor(((train.epochs ?? 1) * batchesPerEpoch) / train.accumulate));
-}
-
 function startEngine({ context, built, totalSteps }: Run): LanguageEngine {
   const weights = valuesFor(built);
   try {
@@ -85,23 +90,6 @@ function startEngine({ context, built, totalSteps }: Run): LanguageEngine {
   } finally {
     weights?.close();
   }
-}
-
-/** Continues from a checkpoint where `train.resume` says so, and tells which and why. */
-async function resume({ config, built, data }: Run, engine: LanguageEngine, progress: Progress): Promise<void> {
-  const { output, resume: wanted } = config.train;
-  for (const leftover of removeLeftovers(output)) progress.note(`${leftover.path}: ${leftover.reason}`);
-  if (wanted === 'never') return;
-  let folder: string | undefined = wanted;
-  if (wanted === 'auto') {
-    const { found, passedOver } = await findNewest(output);
-    for (const { path, reason } of passedOver) progress.warn(`passed over ${path}: ${reason}`);
-    folder = found?.path;
-  }
-  if (folder === undefined) return;
-  const { step, position } = loadCheckpoint(engine, folder, built);
-  data.restore(position);
-  progress.note(`continuing from ${folder} (step ${step})`);
 }
 
 async function train(
@@ -115,7 +103,7 @@ async function train(
   const save = async (): Promise<void> => {
     if (saved?.step === engine.steps || engine.steps === 0) return;
     const { path, warnings } = await saveCheckpoint(engine, { built, config, totalSteps }, data.position());
-    saved = { step: engine.steps, path };
+    saved = { step: engine.steps, path: shown(path) };
     for (const warning of warnings) progress.warn(warning);
     progress.saved(saved);
   };
@@ -133,18 +121,19 @@ async function train(
     device: context.device,
     precision: config.precision === 'auto' ? context.dtype : config.precision,
   });
-  const hooks = [reporting(progress), evaluating(config, run.validation, progress), saving];
+  const hooks = [reporting(progress), saving, evaluating(config, run.validation, progress)];
   const task = languageTask(context.device);
   await new Trainer({ engine, task, data, totalSteps, signal, hooks }).fit();
   return (saved as { path: string } | null)?.path ?? null;
 }
 
-function showSample(
+async function showSample(
   { config, context, built, tokenizer }: Run,
   engine: LanguageEngine,
   progress: Progress,
   signal: AbortSignal,
-): void {
+): Promise<void> {
   const generator = { model: built.model, store: engine.store, device: context.device };
-  progress.note(`a sample of what it learned:\n${sampleText(generator, tokenizer, config.sample, signal)}`);
+  const text = await sampleText(generator, tokenizer, config.sample, signal);
+  progress.note(`a sample of what it learned:\n\n${text}\n`);
 }

@@ -2,18 +2,14 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Config } from '../config/index.ts';
-import { TierraError } from '../core/errors.ts';
-import { MiB } from '../core/units.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
 import type { StateEntry } from '../offload/store.ts';
-import { openSafetensorsFolder, type TensorSource } from '../tensor/safetensors/index.ts';
 import {
   type CheckpointFileWriter,
   contentFile,
   copiedFile,
   type JsonValue,
-  readManifest,
   type TensorEntry,
   tensorFiles,
   type WrittenCheckpoint,
@@ -22,7 +18,7 @@ import {
 import type { Engine } from './engine.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
-type AnyEngine = Engine<any, any>;
+type AnyEngine = Engine<any, any, any>;
 
 export interface SaveContext {
   readonly built: BuiltModel;
@@ -64,7 +60,7 @@ export function saveCheckpoint(
     dataPosition: position as unknown as JsonValue,
     random: { seed: config.seed },
     schedule: { totalSteps },
-    optimizer: { name: config.optimizer.name },
+    optimizer: { name: engine.optimizerRule },
     scaler: null,
   };
   const policy = { keepLast: config.train.keepLast, keepEvery: config.train.keepEvery ?? undefined };
@@ -85,54 +81,4 @@ function tokenizerCopies(tokenizer: string): CheckpointFileWriter[] {
   return tokenizerFiles
     .filter((name) => existsSync(path.join(folder, name)))
     .map((name) => copiedFile(`model/${name}`, path.join(folder, name)));
-}
-
-/** What a loaded checkpoint says about where training stood. */
-export interface LoadedCheckpoint {
-  readonly step: number;
-  readonly position: DataPosition;
-}
-
-/** Loads weights and optimizer state into the engine's store, wherever its bytes live, and sets its step. */
-export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltModel): LoadedCheckpoint {
-  const manifest = readManifest(folder);
-  const model = openSafetensorsFolder(path.join(folder, 'model'));
-  const hasState = existsSync(path.join(folder, 'optimizer'));
-  const optimizer = hasState ? openSafetensorsFolder(path.join(folder, 'optimizer'), 'optimizer') : null;
-  try {
-    if (optimizer !== null) engine.store.prepareState();
-    for (const entry of engine.store.stateEntries()) {
-      const name = hfName(built.family, entry.parameter.name);
-      if (entry.kind === 'weight') copyEntry(model, name, entry, folder);
-      else if (optimizer !== null) copyEntry(optimizer, `${name}.${entry.kind}`, entry, folder);
-    }
-  } finally {
-    model.close();
-    optimizer?.close();
-  }
-  engine.steps = manifest.step;
-  return { step: manifest.step, position: manifest.dataPosition as unknown as DataPosition };
-}
-
-const pieceBytes = 8 * MiB;
-
-function copyEntry(source: TensorSource, name: string, entry: StateEntry, folder: string): void {
-  const info = source.names().includes(name) ? source.info(name) : undefined;
-  const { shape } = entry.parameter;
-  if (info === undefined || info.shape.join() !== shape.join() || info.dtype !== safetensorsDtype(entry.dtype)) {
-    const found = info === undefined ? 'is not there' : `is ${info.dtype} [${info.shape}]`;
-    throw new TierraError(
-      'E_CHECKPOINT',
-      `${folder}: ${name} ${found}; this run needs ${safetensorsDtype(entry.dtype)} [${shape}]`,
-      {
-        hint: 'The checkpoint is of another model, optimizer or precision. Use the settings it was made with, or start with train.resume: never.',
-      },
-    );
-  }
-  const buffer = new Uint8Array(Math.min(pieceBytes, entry.bytes));
-  for (let offset = 0; offset < entry.bytes; offset += pieceBytes) {
-    const piece = buffer.subarray(0, Math.min(pieceBytes, entry.bytes - offset));
-    source.readInto(name, piece, offset);
-    entry.write(piece, offset);
-  }
 }

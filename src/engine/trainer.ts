@@ -1,21 +1,24 @@
 import { TierraError } from '../core/errors.ts';
 import type { DataSource } from '../data/index.ts';
-import { scope, type Tensor } from '../tensor/index.ts';
+import { closeScope, openScope, type Tensor } from '../tensor/index.ts';
 import type { Engine } from './engine.ts';
 import type { Hook, StepSummary } from './hooks.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: an engine of any model; the task knows which
+type AnyEngine = Engine<any, any, any>;
 
 /** How a batch becomes a loss, and what it counts for. */
 export interface Task<Batch> {
   /** In train mode called between `zeroGrad` and `backward`, in eval mode for evaluation. */
-  loss(engine: Engine<never, unknown>, batch: Batch): Tensor;
+  loss(engine: AnyEngine, batch: Batch): Tensor;
   /** Tokens (or samples) in the batch, for throughput. */
   tokens(batch: Batch): number;
 }
 
 export interface TrainerOptions<Batch> {
-  // biome-ignore lint/suspicious/noExplicitAny: an engine of any model; the task knows which
-  readonly engine: Engine<any, any>;
+  readonly engine: AnyEngine;
   readonly task: Task<Batch>;
+  /** Tensors that `next()` makes are freed at the end of the step; a source that hands one out again must `keep()` it. */
   readonly data: DataSource<Batch>;
   /** The number of completed optimizer steps at which training ends. */
   readonly totalSteps: number;
@@ -26,8 +29,7 @@ export interface TrainerOptions<Batch> {
 
 /** The training loop: batches to steps, with hooks at every turn. */
 export class Trainer<Batch = unknown> {
-  // biome-ignore lint/suspicious/noExplicitAny: see TrainerOptions
-  readonly engine: Engine<any, any>;
+  readonly engine: AnyEngine;
   readonly task: Task<Batch>;
   readonly data: DataSource<Batch>;
   readonly totalSteps: number;
@@ -44,9 +46,9 @@ export class Trainer<Batch = unknown> {
     this.#signal = options.signal;
   }
 
-  /** True when training ended before `totalSteps`. */
+  /** True when training was asked to end before `totalSteps`. */
   get interrupted(): boolean {
-    return this.#stopped;
+    return this.#shouldStop && this.engine.steps < this.totalSteps;
   }
 
   /** Ends training after the current step; hooks may call it. */
@@ -54,25 +56,47 @@ export class Trainer<Batch = unknown> {
     this.#stopped = true;
   }
 
-  /** Trains until `totalSteps` steps are done, or until stopped. */
+  /**
+   * Trains until `totalSteps` steps are done, or until stopped. What a hook, the data or the model throws ends training
+   * at once: the unfinished step is dropped, the error passed on, and no further hook runs.
+   */
   async fit(): Promise<void> {
     this.engine.train();
+    this.#stopped = false;
+    try {
+      await this.#run();
+    } catch (error) {
+      this.engine.cancelStep();
+      throw error;
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { engine, data, totalSteps } = this;
     await this.#each((hook) => hook.beforeTrain?.(this as Trainer));
     let epoch = -1;
-    while (this.engine.steps < this.totalSteps && !this.#stopped) {
-      if (this.data.epoch !== epoch) {
-        const ended = epoch;
-        epoch = this.data.epoch;
-        if (ended >= 0) await this.#each((hook) => hook.afterEpoch?.(this as Trainer, ended));
-        await this.#each((hook) => hook.beforeEpoch?.(this as Trainer, epoch));
+    const endEpoch = async (ended: number): Promise<void> => {
+      if (ended < 0 || data.epoch === ended) return;
+      await this.#each((hook) => hook.afterEpoch?.(this as Trainer, ended));
+    };
+    while (engine.steps < totalSteps && !this.#shouldStop) {
+      if (data.epoch !== epoch) {
+        await endEpoch(epoch);
+        const begun: number = data.epoch;
+        epoch = begun;
+        await this.#each((hook) => hook.beforeEpoch?.(this as Trainer, begun));
       }
       await this.#each((hook) => hook.beforeStep?.(this as Trainer));
       const summary = await this.#step(epoch);
       await this.#each((hook) => hook.afterStep?.(this as Trainer, summary));
       await letEventsIn();
-      if (this.#signal?.aborted) this.#stopped = true;
     }
+    await endEpoch(epoch);
     await this.#each((hook) => hook.afterTrain?.(this as Trainer));
+  }
+
+  get #shouldStop(): boolean {
+    return this.#stopped || this.#signal?.aborted === true;
   }
 
   async #step(epoch: number): Promise<StepSummary> {
@@ -85,15 +109,19 @@ export class Trainer<Batch = unknown> {
       const batch = await this.data.next();
       const loss = task.loss(engine, batch);
       engine.backward(loss);
-      losses.push(loss.keep());
+      losses.push(loss);
       tokens += task.tokens(batch);
     }
-    const outcome = engine.step();
-    if (outcome === null) throw new TierraError('E_INTERNAL', 'a step ended before its last micro-batch');
-    const values = losses.map((loss) => loss.item());
-    for (const loss of losses) loss.dispose();
-    const loss = values.reduce((sum, value) => sum + value, 0) / values.length;
-    return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch };
+    // Read once and last: on a GPU each reading waits for the device.
+    const owned = losses.map((loss) => loss.retain());
+    try {
+      const outcome = engine.step();
+      if (outcome === null) throw new TierraError('E_INTERNAL', 'a step ended before its last micro-batch');
+      const loss = owned.reduce((sum, each) => sum + each.item(), 0) / owned.length;
+      return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch };
+    } finally {
+      for (const loss of owned) loss.dispose();
+    }
   }
 
   /** Mean loss over up to `batches` batches of `data` in eval mode. */
@@ -102,8 +130,12 @@ export class Trainer<Batch = unknown> {
     try {
       let sum = 0;
       for (let index = 0; index < batches; index++) {
-        const batch = await data.next();
-        sum += scope(() => this.task.loss(this.engine, batch).item());
+        const temporaries = openScope();
+        try {
+          sum += this.task.loss(this.engine, await data.next()).item();
+        } finally {
+          closeScope(temporaries);
+        }
       }
       return sum / batches;
     } finally {

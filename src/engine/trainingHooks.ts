@@ -44,6 +44,8 @@ export function evaluating(config: Config, validation: TokenDataset | null, prog
     async afterStep(trainer, { step }) {
       if (evaluateEvery !== null && step % evaluateEvery === 0) await evaluate(trainer);
     },
-    afterTrain: evaluate,
+    async afterTrain(trainer) {
+      if (!trainer.interrupted) await evaluate(trainer);
+    },
   };
 }

@@ -1,0 +1,10 @@
+export * from './criterionTask.ts';
+export { type Criterion, Engine, type StepOutcome } from './engine.ts';
+export { type Generator, generateIds, type SampleSettings, sampleText, writeSample } from './generate.ts';
+export type { Hook, HookName, StepSummary } from './hooks.ts';
+export { type InitializeOptions, initialize } from './initialize.ts';
+export { languageTask } from './languageTask.ts';
+export { type Context, launch } from './launch.ts';
+export { valuesFor } from './pretrained.ts';
+export { type Task, Trainer, type TrainerOptions } from './trainer.ts';
+export { evaluating, reporting } from './trainingHooks.ts';

@@ -1,0 +1,116 @@
+/** From a checkpoint folder back into an engine. */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { TierraError } from '../core/errors.ts';
+import { MiB } from '../core/units.ts';
+import type { DataPosition } from '../data/index.ts';
+import { type BuiltModel, hfName, safetensorsDtype } from '../models/index.ts';
+import type { StateEntry } from '../offload/store.ts';
+import { openSafetensorsFolder, type TensorSource } from '../tensor/safetensors/index.ts';
+import { type Manifest, readManifest } from './checkpoint/index.ts';
+import { changesBetween } from './differences.ts';
+import type { Engine } from './engine.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: an engine of any model
+type AnyEngine = Engine<any, any, any>;
+
+/** What a loaded checkpoint says about where training stood. */
+export interface LoadedCheckpoint {
+  readonly step: number;
+  readonly position: DataPosition;
+  readonly manifest: Manifest;
+}
+
+/**
+ * Loads weights and optimizer state into the engine's store, wherever its bytes live, and sets its step. Throws
+ * `E_CHECKPOINT` when the checkpoint is of another model, optimizer or precision, before anything is changed.
+ */
+export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltModel): LoadedCheckpoint {
+  const manifest = readManifest(folder);
+  checkModel(folder, built);
+  checkOptimizer(folder, manifest, engine);
+  const model = openSafetensorsFolder(path.join(folder, 'model'));
+  const hasState = existsSync(path.join(folder, 'optimizer'));
+  const optimizer = hasState ? openSafetensorsFolder(path.join(folder, 'optimizer'), 'optimizer') : null;
+  try {
+    if (optimizer !== null) engine.store.prepareState();
+    const entries = engine.store.stateEntries();
+    const places = entries
+      .filter(({ kind }) => kind === 'weight' || optimizer !== null)
+      .map((entry) => {
+        const name = hfName(built.family, entry.parameter.name);
+        const place =
+          entry.kind === 'weight'
+            ? { source: model, name, entry }
+            : { source: optimizer!, name: `${name}.${entry.kind}`, entry };
+        checkEntry(place, folder);
+        return place;
+      });
+    for (const source of [model, optimizer]) if (source !== null) checkNothingLeft(source, places, folder);
+    for (const place of places) copyEntry(place);
+  } finally {
+    model.close();
+    optimizer?.close();
+  }
+  engine.steps = manifest.step;
+  return { step: manifest.step, position: manifest.dataPosition as unknown as DataPosition, manifest };
+}
+
+interface Place {
+  readonly source: TensorSource;
+  readonly name: string;
+  readonly entry: StateEntry;
+}
+
+const otherHint =
+  'Use the settings it was made with, give train.output another folder, or start afresh with train.resume: never.';
+
+/** Fields of a model's configuration that may change within a run. */
+const mayChange = /drop|initializer|dtype|version/;
+
+/** Shapes alone do not tell models apart: the number of heads, for one, is not in them. */
+function checkModel(folder: string, built: BuiltModel): void {
+  const saved = JSON.parse(readFileSync(path.join(folder, 'model', 'config.json'), 'utf8')) as Record<string, unknown>;
+  const changes = changesBetween(saved, built.hfConfig).filter((change) => !mayChange.test(change));
+  if (changes.length === 0) return;
+  throw new TierraError('E_CHECKPOINT', `${folder} is of another model: ${changes.join('; ')}`, { hint: otherHint });
+}
+
+function checkOptimizer(folder: string, manifest: Manifest, engine: AnyEngine): void {
+  const saved = (manifest.optimizer as { readonly name?: unknown } | null)?.name;
+  const here = engine.optimizerRule;
+  if (saved === here) return;
+  throw new TierraError('E_CHECKPOINT', `${folder} holds the state of ${saved}, this run's optimizer is ${here}`, {
+    hint: otherHint,
+  });
+}
+
+function checkEntry({ source, name, entry }: Place, folder: string): void {
+  const info = source.names().includes(name) ? source.info(name) : undefined;
+  const { shape } = entry.parameter;
+  const dtype = safetensorsDtype(entry.dtype);
+  if (info !== undefined && info.shape.join() === shape.join() && info.dtype === dtype) return;
+  const found = info === undefined ? 'is not there' : `is ${info.dtype} [${info.shape}]`;
+  throw new TierraError('E_CHECKPOINT', `${folder}: ${name} ${found}; this run needs ${dtype} [${shape}]`, {
+    hint: `The checkpoint is of another model, precision or set of trained parameters. ${otherHint}`,
+  });
+}
+
+function checkNothingLeft(source: TensorSource, places: readonly Place[], folder: string): void {
+  const used = new Set(places.filter((place) => place.source === source).map(({ name }) => name));
+  const left = source.names().filter((name) => !used.has(name));
+  if (left.length === 0) return;
+  const what = left.length === 1 ? `${left[0]}, which` : `${left.length} tensors, such as ${left[0]}, that`;
+  throw new TierraError('E_CHECKPOINT', `${folder} holds ${what} this run has no place for`, { hint: otherHint });
+}
+
+const pieceBytes = 8 * MiB;
+
+function copyEntry({ source, name, entry }: Place): void {
+  const buffer = new Uint8Array(Math.min(pieceBytes, entry.bytes));
+  for (let offset = 0; offset < entry.bytes; offset += pieceBytes) {
+    const piece = buffer.subarray(0, Math.min(pieceBytes, entry.bytes - offset));
+    source.readInto(name, piece, offset);
+    entry.write(piece, offset);
+  }
+}

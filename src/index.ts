@@ -1,0 +1,11 @@
+/** Tierra's public API. */
+export { type Config, type ConfigInput, loadConfig, resolveConfig } from './config/index.ts';
+export { type ErrorCode, isTierraError, TierraError } from './core/errors.ts';
+export * as data from './data/index.ts';
+export * from './engine/index.ts';
+export * as models from './models/index.ts';
+export * as nn from './nn/index.ts';
+export * as losses from './nn/losses.ts';
+export * as optim from './optim/index.ts';
+export { createProgress, type Progress } from './telemetry/index.ts';
+export * from './tensor/index.ts';
