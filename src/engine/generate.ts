@@ -91,9 +91,9 @@ export async function writeSample(
 }
 
 function checkPrompt(tokens: number, positions: number): void {
-  if (tokens < positions) return;
+  if (tokens <= positions) return;
   throw new TierraError('E_ARGUMENT', `the prompt has ${tokens} tokens, the model ${positions} positions in all`, {
-    hint: `Give a prompt of at most ${positions - 1} tokens.`,
+    hint: `Give a prompt of at most ${positions} tokens.`,
   });
 }
 

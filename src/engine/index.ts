@@ -5,6 +5,5 @@ export type { Hook, HookName, StepSummary } from './hooks.ts';
 export { type InitializeOptions, initialize } from './initialize.ts';
 export { languageTask } from './languageTask.ts';
 export { type Context, launch } from './launch.ts';
-export { valuesFor } from './pretrained.ts';
 export { type Task, Trainer, type TrainerOptions } from './trainer.ts';
 export { evaluating, reporting } from './trainingHooks.ts';
