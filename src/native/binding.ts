@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 4;
+export const contract = 5;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -373,6 +373,12 @@ export interface SwapBinding {
   swapExtentBytes(payloadBytes: number): number;
   /** Bytes per second at which one thread checksums the arena. */
   checksumRate(arena: ArenaId): number;
+
+  /** For benchmarks: a bare io_uring loop over a nameless file of two halves in `folder`. One at a time. */
+  plainLoopOpen(folder: string, halfBytes: number, blockBytes: number, depth: number): void;
+  /** Reads one half and writes the other with `depth` blocks in flight each; returns seconds. */
+  plainLoopRun(): number;
+  plainLoopClose(): void;
 
   /** Arms fault points (`site:kind@k=n`, joined by `;`) and sets all counters to zero; `null` disarms. */
   setFault(plan: string | null): void;

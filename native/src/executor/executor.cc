@@ -49,6 +49,7 @@ Executor::Executor(const ExecutorOptions& options)
     std::lock_guard lock(mutex_);
     completed_ = std::max(completed_, moment);
     releaseMoments();
+    changed_.notify_all();
   };
   if (options.device >= 0) {
 #ifdef TIERRA_CUDA
@@ -325,7 +326,7 @@ double Executor::wait(const std::vector<TicketId>& ids, const std::string& cause
         moments_->computeAwaits(ticket.event);
         break;
       }
-      requireProgress({id});
+      if (isIdle()) requireProgress({id});
       span.block();
       changed_.wait(lock);
     }
@@ -337,7 +338,7 @@ double Executor::drain() {
   std::unique_lock lock(mutex_);
   WaitSpan span(timeline_, "drain", 0);
   while (!live_.empty()) {
-    if (dispatched_ == 0) {
+    if (isIdle()) {
       std::vector<TicketId> all;
       for (const auto& [id, ticket] : live_) all.push_back(id);
       requireProgress(all);
@@ -349,7 +350,7 @@ double Executor::drain() {
   return span.milliseconds();
 }
 
-/// The caller is the only one who reaches moments and sets cells, and is about to block.
+/// Nothing runs or will start by itself, and the caller, who alone reaches moments and sets cells, is about to block.
 void Executor::requireProgress(const std::vector<TicketId>& ids) const {
   std::vector<TicketId> open = ids;
   std::unordered_set<TicketId> seen;
@@ -372,6 +373,7 @@ void Executor::requireProgress(const std::vector<TicketId>& ids) const {
     }
     open.insert(open.end(), ticket.after.begin(), ticket.after.end());
   }
+  fail("E_INTERNAL", "no ticket runs, and none of those waited for says why (this is a defect in Tierra, please report it)");
 }
 
 std::optional<Failure> Executor::failed() const {

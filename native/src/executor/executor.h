@@ -81,7 +81,8 @@ class Executor {
   void issued(Ticket* ticket);
   void finished(Ticket* ticket, std::optional<Failure> failure);
   void cancelDependents(const Ticket& ticket, const std::shared_ptr<const Failure>& failure);
-  void requireProgress(const std::vector<TicketId>& ids) const;
+  bool isIdle() const { return dispatched_ == 0 && completed_ >= reached_; }
+  [[noreturn]] void requireProgress(const std::vector<TicketId>& ids) const;
   bool runsOnStream(LaneName lane) const {
     return options_.device >= 0 && (lane == LaneName::toDevice || lane == LaneName::toHost);
   }

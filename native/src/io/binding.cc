@@ -7,6 +7,7 @@
 #include "core/js.h"
 #include "io/checksum.h"
 #include "io/faults.h"
+#include "io/plainLoop.h"
 #include "io/swap.h"
 #include "memory/arena.h"
 
@@ -133,6 +134,29 @@ napi_value checksumRate(napi_env env, napi_callback_info info) {
   return js::number(env, static_cast<double>(arena->bytes()) / seconds.count());
 }
 
+std::unique_ptr<io::PlainLoop>& plainLoop() {
+  static auto& loop = *new std::unique_ptr<io::PlainLoop>;
+  return loop;
+}
+
+napi_value plainLoopOpen(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  plainLoop() = io::makePlainLoop(args.text(0, "folder"), static_cast<std::uint64_t>(args.integer(1, "halfBytes")),
+                                  static_cast<std::size_t>(args.integer(2, "blockBytes")),
+                                  static_cast<unsigned>(args.integer(3, "depth")));
+  return nullptr;
+}
+
+napi_value plainLoopRun(napi_env env, napi_callback_info) {
+  if (!plainLoop()) fail("E_STATE", "the plain disk loop is not open");
+  return js::number(env, plainLoop()->run());
+}
+
+napi_value plainLoopClose(napi_env, napi_callback_info) {
+  plainLoop().reset();
+  return nullptr;
+}
+
 napi_value setFault(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   faults::arm(js::isNullish(env, args[0]) ? std::string() : args.text(0, "plan"));
@@ -158,6 +182,9 @@ void registerSwaps(napi_env env, napi_value exports) {
   js::expose<swapSync>(env, exports, "swapSync");
   js::expose<swapExtentBytes>(env, exports, "swapExtentBytes");
   js::expose<checksumRate>(env, exports, "checksumRate");
+  js::expose<plainLoopOpen>(env, exports, "plainLoopOpen");
+  js::expose<plainLoopRun>(env, exports, "plainLoopRun");
+  js::expose<plainLoopClose>(env, exports, "plainLoopClose");
   js::expose<setFault>(env, exports, "setFault");
   js::expose<faultHits>(env, exports, "faultHits");
   js::expose<faultSites>(env, exports, "faultSites");

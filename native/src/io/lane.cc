@@ -30,6 +30,7 @@ struct Lane::Block {
   std::uint64_t bytes;
   std::uint64_t issued = 0;
   unsigned open = 0;
+  bool hashed = false;
 };
 
 struct Lane::Active {
@@ -113,7 +114,13 @@ void Lane::turn() {
   }
   reaped_.clear();
   if (inFlight_ > 0) {
-    const int error = backend_->reap(synthetic_.empty(), reaped_);
+    // First the disk is given all it can take, then this thread hashes: a queue that runs dry costs more than a late block.
+    int error = backend_->reap(false, reaped_);
+    if (error == 0 && reaped_.empty() && synthetic_.empty()) {
+      if (options_.write) hashAhead();
+      else hashArrived();
+      error = backend_->reap(arrived_.empty(), reaped_);
+    }
     inFlight_ -= static_cast<unsigned>(reaped_.size());
     for (auto* request : reaped_) finishRequest(static_cast<Request*>(request));
     if (error != 0) breakDown(error);
@@ -121,6 +128,7 @@ void Lane::turn() {
   const auto synthetic = std::move(synthetic_);
   synthetic_.clear();
   for (auto* request : synthetic) finishRequest(request);
+  if (inFlight_ == 0) hashArrived();
 }
 
 bool Lane::startNext() {
@@ -278,12 +286,33 @@ void Lane::finishRequest(Request* request) {
 
 void Lane::blockDone(Active& job, Block& block) {
   const bool isLast = &block == &job.blocks.back();
-  if (!options_.write && !isLast) hashBlock(job, block);
-  --job.unfinished;
+  if (options_.checksum && !options_.write && !isLast) arrived_.emplace_back(&job, &block);
+  else --job.unfinished;
 }
 
-void Lane::hashBlock(Active& job, const Block& block) {
-  if (!options_.checksum) return;
+/// One block that was read; the lane looks for completions again before the next.
+void Lane::hashArrived() {
+  if (arrived_.empty()) return;
+  const auto [job, block] = arrived_.front();
+  arrived_.pop_front();
+  hashBlock(*job, *block);
+  if (--job->unfinished == 0) retire(*job);
+}
+
+/// While the disk is busy: the block that will be written next.
+void Lane::hashAhead() {
+  for (auto& job : active_) {
+    if (job->failed || job->next + 1 >= job->blocks.size()) continue;
+    Block& block = job->blocks[job->next];
+    if (block.hashed) continue;
+    hashBlock(*job, block);
+    return;
+  }
+}
+
+void Lane::hashBlock(Active& job, Block& block) {
+  if (!options_.checksum || block.hashed) return;
+  block.hashed = true;
   for (std::uint64_t at = 0; at < block.bytes; at += checksumPieceBytes) {
     job.pieces[(block.begin + at) / checksumPieceBytes] =
         hashPiece(block.data + at, std::min<std::uint64_t>(checksumPieceBytes, block.bytes - at));
@@ -354,6 +383,7 @@ void Lane::retire(Active& job) {
     std::lock_guard lock(mutex_);
     stats_.bytes += job.job.bytes;
   }
+  std::erase_if(arrived_, [&job](const auto& entry) { return entry.first == &job; });
   freeBounces_.push_back(job.bounce);
   auto done = std::move(job.job.done);
   auto failed = std::move(job.failed);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "io/backend.h"
@@ -82,7 +83,9 @@ class Lane {
   void sync(Job& job);
   std::optional<Failure> checkTrailer(const Active& job) const;
   void stampTrailer(Active& job);
-  void hashBlock(Active& job, const Block& block);
+  void hashBlock(Active& job, Block& block);
+  void hashAhead();
+  void hashArrived();
   Failure failure(const Active& job, const std::string& code, const std::string& what, const Request* request,
                   int error) const;
   void breakDown(int error);
@@ -104,6 +107,7 @@ class Lane {
   std::vector<Request*> freeRequests_;
   std::deque<Request*> again_;
   std::vector<Request*> synthetic_;
+  std::deque<std::pair<Active*, Block*>> arrived_;  // read, not yet hashed
   std::vector<char*> freeBounces_;
   char* bounceMemory_ = nullptr;
   std::vector<BlockRequest*> reaped_;
