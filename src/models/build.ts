@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { TierraError } from '../core/errors.ts';
+import { withIo } from '../core/files.ts';
 import { nearest } from '../core/nearest.ts';
 import { Gpt2 } from './gpt2.ts';
 import { describeModel, type ModelFamily } from './hf/config.ts';
@@ -58,19 +59,27 @@ function fromHfConfig(raw: HfConfig, where: string): Omit<BuiltModel, 'weights'>
 function readHfConfig(folder: string): HfConfig {
   const file = path.join(folder, 'config.json');
   if (!existsSync(file)) {
-    throw new TierraError(
-      'E_CHECKPOINT',
-      `${folder}: there is no config.json, so this is not a Hugging Face checkpoint`,
-      {
-        hint: 'Give the folder that holds config.json and model.safetensors (or its shards and index).',
-      },
-    );
+    const found = existsSync(folder)
+      ? 'there is no config.json, so this is not a Hugging Face checkpoint'
+      : 'there is no such folder';
+    throw new TierraError('E_CHECKPOINT', `${folder}: ${found}`, {
+      hint: 'Give the folder that holds config.json and model.safetensors (or its shards and index).',
+    });
   }
+  const parsed = parseJson(file);
+  if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as HfConfig;
+  const found = Array.isArray(parsed) ? 'an array' : JSON.stringify(parsed);
+  throw new TierraError('E_CORRUPT', `${file}: expected a JSON object, got ${found}`, { hint: fetchAgain });
+}
+
+const fetchAgain = 'Download or copy the file again: it is not what transformers writes.';
+
+function parseJson(file: string): unknown {
+  const text = withIo('read', file, () => readFileSync(file, 'utf8'));
   try {
-    const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as HfConfig;
+    return JSON.parse(text);
   } catch (cause) {
-    throw new TierraError('E_CORRUPT', `${file}: not valid JSON: ${(cause as Error).message}`, { cause });
+    const reason = (cause as Error).message;
+    throw new TierraError('E_CORRUPT', `${file}: not valid JSON: ${reason}`, { cause, hint: fetchAgain });
   }
-  throw new TierraError('E_CORRUPT', `${file}: expected a JSON object`);
 }

@@ -45,7 +45,11 @@ export const presets = {
   'gpt2-12b': gpt2(5120, 36, 40, { n_positions: 2048 }),
   'llama-bytes-1m': llama({ width: 128, hidden: 352, layers: 4, heads: 4, kvHeads: 2 }, bytes),
   'llama-bytes-15m': llama({ width: 384, hidden: 1024, layers: 8, heads: 6, kvHeads: 2 }, bytes),
-  'llama-1.1b': llama({ width: 2048, hidden: 5632, layers: 22, heads: 32, kvHeads: 4 }, { vocab_size: 32_000 }),
+  /** TinyLlama. */
+  'llama-1.1b': llama(
+    { width: 2048, hidden: 5632, layers: 22, heads: 32, kvHeads: 4 },
+    { vocab_size: 32_000, rms_norm_eps: 1e-5 },
+  ),
   'llama-3.2-1b': llama(
     { width: 2048, hidden: 8192, layers: 16, heads: 32, kvHeads: 8 },
     { ...llama3, tie_word_embeddings: true },
@@ -56,12 +60,12 @@ export const presets = {
   ),
   'llama-2-7b': llama(
     { width: 4096, hidden: 11_008, layers: 32, heads: 32, kvHeads: 32 },
-    { vocab_size: 32_000, max_position_embeddings: 4096 },
+    { vocab_size: 32_000, max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
   ),
   'llama-3-8b': llama({ width: 4096, hidden: 14_336, layers: 32, heads: 32, kvHeads: 8 }, llama3),
   'llama-2-13b': llama(
     { width: 5120, hidden: 13_824, layers: 40, heads: 40, kvHeads: 40 },
-    { vocab_size: 32_000, max_position_embeddings: 4096 },
+    { vocab_size: 32_000, max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
   ),
   'llama-3-70b': llama({ width: 8192, hidden: 28_672, layers: 80, heads: 64, kvHeads: 8 }, llama3),
 } as const satisfies Record<string, HfConfig>;

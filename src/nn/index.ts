@@ -1,10 +1,12 @@
 export * as init from './init.ts';
 export * from './layers/index.ts';
+export * from './losses.ts';
 export { type AnyModule, Module } from './module.ts';
 export { Parameter } from './parameter.ts';
 export { initialValues, nameParameters, type PlaceOptions, placeParameters, type ValueSource } from './place.ts';
 export { type RandomKey, randomKeys } from './randomKeys.ts';
 export { ForwardRunner, type UnitRunner, withRunner } from './runner.ts';
+export { loadStateDict, stateDict } from './stateDict.ts';
 export { type BackwardOptions, Tape } from './tape.ts';
 export {
   type ActivationPolicy,

@@ -81,16 +81,7 @@ export type ModelDescription =
 /** Reads a `config.json`; `where` names it in errors. Fields we do not use are ignored. */
 export function describeModel(raw: HfConfig, where: string): ModelDescription {
   const type = raw.model_type;
-  if (!modelTypes.includes(type as ModelType)) {
-    const near = nearest(String(type), modelTypes);
-    throw new TierraError(
-      'E_UNSUPPORTED',
-      `${where}: model_type ${JSON.stringify(type)} is not an architecture Tierra knows`,
-      {
-        hint: `${near === undefined ? '' : `Did you mean ${near}? `}Known: ${modelTypes.join(', ')}.`,
-      },
-    );
-  }
+  if (!modelTypes.includes(type as ModelType)) throw unknownType(type, where);
   refuseUnsupported(raw, where);
   if (type === 'gpt2') {
     const config = parse(gpt2Schema, raw, where);
@@ -108,7 +99,12 @@ function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig
   checkMultiple(where, 'num_attention_heads', heads, 'num_key_value_heads', kvHeads);
   if (parsed.head_dim === null) checkMultiple(where, 'hidden_size', parsed.hidden_size, 'num_attention_heads', heads);
   const head_dim = parsed.head_dim ?? parsed.hidden_size / heads;
-  checkMultiple(where, 'head_dim', head_dim, 'the halves that rotary positions turn', 2);
+  if (head_dim % 2 !== 0) {
+    throw new TierraError(
+      'E_CONFIG',
+      `${where}: head_dim (${head_dim}) must be even: rotary positions turn its halves`,
+    );
+  }
   const rope = rope_parameters ?? rope_scaling;
   const qwen = type === 'qwen2' || type === 'qwen3';
   const window = type === 'mistral' || (qwen && use_sliding_window) ? (sliding_window ?? null) : null;
@@ -125,6 +121,17 @@ function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig
     sliding_window: type === 'mistral' && sliding_window === undefined ? mistralWindow : window,
     layer_types: qwen && window !== null ? layerTypes(parsed.layer_types, layers, max_window_layers, where) : null,
   };
+}
+
+function unknownType(type: unknown, where: string): TierraError {
+  const near = nearest(String(type), modelTypes);
+  const problem =
+    type === undefined
+      ? 'there is no model_type'
+      : `model_type ${JSON.stringify(type)} is not an architecture Tierra knows`;
+  return new TierraError('E_UNSUPPORTED', `${where}: ${problem}`, {
+    hint: `${near === undefined ? '' : `Did you mean ${near}? `}Known: ${modelTypes.join(', ')}.`,
+  });
 }
 
 /** What `transformers` takes where a Mistral's file says nothing. */
@@ -157,9 +164,11 @@ const unsupported: readonly (readonly [field: string, harmless: readonly unknown
 ];
 
 function refuseUnsupported(raw: HfConfig, where: string): void {
+  const rope = (raw.rope_parameters ?? raw.rope_scaling ?? {}) as HfConfig;
   for (const [field, harmless] of unsupported) {
-    if (raw[field] === undefined || harmless.includes(raw[field])) continue;
-    throw new TierraError('E_UNSUPPORTED', `${where}: ${field} is ${JSON.stringify(raw[field])}`, {
+    const value = raw[field] ?? rope[field];
+    if (value === undefined || harmless.includes(value)) continue;
+    throw new TierraError('E_UNSUPPORTED', `${where}: ${field} is ${JSON.stringify(value)}`, {
       hint: `Tierra computes models only with ${field} absent or ${harmless.join(', ')}.`,
     });
   }

@@ -25,6 +25,8 @@ export function safetensorsDtype(dtype: Dtype): SafetensorsDtype {
 /** One parameter's bytes in a checkpoint. */
 export interface WeightBytes {
   readonly parameter: Parameter;
+  /** The tensor's name in the checkpoint. */
+  readonly name: string;
   readonly dtype: Dtype;
   /** Copies the elements from `byteOffset` on into `into`. */
   readInto(into: Uint8Array, byteOffset?: number): void;
@@ -32,7 +34,7 @@ export interface WeightBytes {
 
 /**
  * Matches a checkpoint's tensors with the model's parameters before anything is read: every parameter must be there
- * with its shape. Throws `E_CHECKPOINT` naming the first that is not. Close the source when done.
+ * with its shape, and nothing may be left over. Throws `E_CHECKPOINT` naming what does not fit. Close the source when done.
  */
 export function openWeights(
   folder: string,
@@ -45,6 +47,7 @@ export function openWeights(
     const weights = Array.from(model.namedParameters(), ([name, parameter]) =>
       match(source, known, folder, hfName(family, name), family, parameter),
     );
+    refuseUnused(folder, known, new Set(weights.map(({ name }) => name)));
     return { weights, close: () => source.close() };
   } catch (error) {
     source.close();
@@ -86,5 +89,19 @@ function match(
       hint: 'Weights must be F64, F32, F16 or BF16; quantised checkpoints are not supported.',
     });
   }
-  return { parameter, dtype, readInto: (into, byteOffset = 0) => source.readInto(name, into, byteOffset) };
+  return { parameter, name, dtype, readInto: (into, byteOffset = 0) => source.readInto(name, into, byteOffset) };
+}
+
+/** Tensors that files in the wild carry beside the parameters: constants, and the tied head a second time. */
+const constants = /\.attn\.(masked_)?bias$|\.rotary_emb\.inv_freq$|^lm_head\.weight$/;
+
+/** A tensor without a parameter means that the model would compute something else than the one that was saved. */
+function refuseUnused(folder: string, known: ReadonlySet<string>, used: ReadonlySet<string>): void {
+  const unused = [...known].filter((name) => !used.has(name) && !constants.test(name));
+  if (unused.length === 0) return;
+  const shown = unused.slice(0, 3).join(', ') + (unused.length > 3 ? ', …' : '');
+  const tensors = unused.length === 1 ? 'a tensor' : `${unused.length} tensors`;
+  throw new TierraError('E_CHECKPOINT', `${folder}: holds ${tensors} that the model has no parameter for: ${shown}`, {
+    hint: 'config.json and the weights disagree (number of layers, biases, norms), or the checkpoint is of another model.',
+  });
 }

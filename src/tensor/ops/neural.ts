@@ -18,7 +18,7 @@ export const conv2d = operator<
   [Tensor, Tensor, Tensor | null, readonly number[], readonly number[], readonly number[], number],
   Tensor
 >(
-  'aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor',
+  'aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] dilation=[1, 1], SymInt groups=1) -> Tensor',
 );
 /** Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`; the device's default generator. */
 export const dropout = operator<[Tensor, number, boolean], Tensor>(
@@ -36,7 +36,7 @@ export const scaledDotProductAttention = operator<
 );
 
 const crossEntropyOperator = operator<[Tensor, Tensor, Tensor | null, number, number, number], Tensor>(
-  'aten::cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, SymInt ignore_index=-100, float label_smoothing=0.0) -> Tensor',
+  'aten::cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, SymInt ignore_index=-100, float label_smoothing=0.0) -> Tensor',
 );
 const reductions = { none: 0, mean: 1, sum: 2 } as const;
 export type Reduction = keyof typeof reductions;

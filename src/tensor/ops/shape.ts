@@ -16,7 +16,7 @@ export const permute = operator<[Tensor, readonly number[]], Tensor>(
   'aten::permute(Tensor(a) self, int[] dims) -> Tensor(a)',
 );
 export const contiguous = operator<[Tensor], Tensor>(
-  'aten::contiguous(Tensor(a) self, *, MemoryFormat memory_format=contiguous_format) -> Tensor(a)',
+  'aten::contiguous(Tensor(a) self, *, MemoryFormat memory_format=0) -> Tensor(a)',
 );
 export const expand = operator<[Tensor, readonly number[]], Tensor>(
   'aten::expand(Tensor(a) self, SymInt[] size, *, bool implicit=False) -> Tensor(a)',
