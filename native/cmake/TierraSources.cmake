@@ -8,7 +8,7 @@ list(FILTER _avx512 INCLUDE REGEX "_avx512\\.cc$")
 set(_neon ${TIERRA_SOURCES})
 list(FILTER _neon INCLUDE REGEX "_neon\\.cc$")
 set(_optim ${TIERRA_SOURCES})
-list(FILTER _optim INCLUDE REGEX "/src/optim/")
+list(FILTER _optim INCLUDE REGEX "/src/(optim|cuda)/")
 
 # Where a state chunk lives must not change a bit: fused multiply-add only where it is written.
 set_property(SOURCE ${_optim} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)

@@ -12,6 +12,7 @@
 #include "core/operators.h"
 #include "core/random.h"
 #include "core/tensors.h"
+#include "cuda/binding.h"
 #include "executor/binding.h"
 #include "io/binding.h"
 #include "memory/binding.h"
@@ -62,6 +63,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerArenas(env, exports);
   registerSwaps(env, exports);
   registerExecutors(env, exports);
+  registerKernels(env, exports);
   return exports;
 }
 

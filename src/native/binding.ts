@@ -178,7 +178,10 @@ export interface UpdateGroup {
   readonly nesterov: boolean;
 }
 
-/** Contiguous CPU tensors of equal element counts; master, m and v of one element type, float32 or float64. */
+/**
+ * Contiguous tensors of equal element counts on one device, CPU or CUDA; master, m and v of one element type, float32 or
+ * float64. On CUDA an update runs on libtorch's current stream and gives the same bits as on the CPU.
+ */
 export interface UpdateTensors {
   readonly gradient: TensorHandle;
   readonly master: TensorHandle;
@@ -210,7 +213,10 @@ export interface SquaredNorm {
   readonly nonFinite: number;
 }
 
-/** Optimizer steps on the host: `native/src/optim`. Thread counts never change a bit. */
+/**
+ * Optimizer steps: `native/src/optim` on the host, `native/kernels` on a GPU. Neither thread counts nor the device ever
+ * change a bit. All tensors of one call are on one device; on CUDA calls return before the work is done, but for norms.
+ */
 export interface OptimizerBinding {
   /** The instruction set in use: the best this machine has, or what `TIERRA_SIMD` names. */
   simdPath(): SimdPath;
@@ -225,7 +231,18 @@ export interface OptimizerBinding {
     tensors: UpdateTensors,
     threads: number,
   ): void;
+  /** The same for many tensors: `tensors[i]` with `groups[groupOf[i]]`; on CUDA in one launch per 38 of them. */
+  optimizerUpdateMany(
+    rule: UpdateRule,
+    groups: readonly UpdateGroup[],
+    groupOf: readonly number[],
+    gradientScale: number,
+    tensors: readonly UpdateTensors[],
+    threads: number,
+  ): void;
   sumSquares(tensor: TensorHandle, threads: number): SquaredNorm;
+  /** The same for many; on CUDA two launches and one copy for up to 160 tensors, and one wait. */
+  sumSquaresMany(tensors: readonly TensorHandle[], threads: number): SquaredNorm[];
   /** into += scale * from, in `into`'s type (float32 or float64), rounded once. */
   accumulate(into: TensorHandle, from: TensorHandle, scale: number, threads: number): void;
   /** Converts between floating-point types, rounding to nearest even. */
@@ -544,5 +561,27 @@ export interface ExecutorBinding {
   nowUs(): number;
 }
 
+export interface CompiledKernel {
+  /** Its file in `native/kernels`. */
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** CUDA kernels, compiled when first used and kept on disk: `native/src/cuda`. */
+export interface KernelBinding {
+  kernelNames(): string[];
+  /**
+   * Compiles every kernel for `arch` (`"sm_90"`) with NVRTC, past the cache; needs no GPU. Throws `E_UNSUPPORTED` where no
+   * NVRTC is found (`TIERRA_NVRTC` names its folder), `E_INTERNAL` with the compiler's log.
+   */
+  compileKernels(arch: string): CompiledKernel[];
+}
+
 /** The whole addon. Further parts extend this as they are built. */
-export interface Binding extends CoreBinding, OptimizerBinding, ArenaBinding, SwapBinding, ExecutorBinding {}
+export interface Binding
+  extends CoreBinding,
+    OptimizerBinding,
+    ArenaBinding,
+    SwapBinding,
+    ExecutorBinding,
+    KernelBinding {}

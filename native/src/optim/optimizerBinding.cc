@@ -3,10 +3,12 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <vector>
 
 #include "core/error.h"
 #include "core/js.h"
 #include "core/table.h"
+#include "cuda/deviceOptimizer.h"
 #include "optim/elementwise.h"
 #include "optim/norms.h"
 #include "optim/pool.h"
@@ -84,17 +86,20 @@ std::shared_ptr<Pool> poolOf(int64_t threads) {
   return shared;
 }
 
+constexpr int onHost = -1;
+
 // Elements of a tensor of the table, checked to lie where a kernel may touch them.
 struct Elements {
   void* data = nullptr;
   DType type = DType::float32;
   std::size_t count = 0;
+  int device = onHost;  // or the CUDA device's index
 };
 
 Elements elementsOf(double handle, const char* what) {
   const at::Tensor& tensor = tensorOf(handle);
-  if (!tensor.device().is_cpu() || !tensor.is_contiguous()) {
-    fail("E_ARGUMENT", std::string(what) + " must be a contiguous tensor on the CPU, this one is on " +
+  if (!(tensor.device().is_cpu() || tensor.device().is_cuda()) || !tensor.is_contiguous()) {
+    fail("E_ARGUMENT", std::string(what) + " must be a contiguous tensor on the CPU or a CUDA device, this one is on " +
                            tensor.device().str() + (tensor.is_contiguous() ? "" : " and not contiguous"));
   }
   const auto count = static_cast<std::size_t>(tensor.numel());
@@ -104,7 +109,13 @@ Elements elementsOf(double handle, const char* what) {
     fail("E_STATE", std::string(what) + " has its bytes elsewhere: the storage holds " +
                         std::to_string(tensor.storage().nbytes()) + " of " + std::to_string(needed));
   }
-  return {tensor.data_ptr(), type, count};
+  return {tensor.data_ptr(), type, count, tensor.device().is_cpu() ? onHost : static_cast<int>(tensor.device().index())};
+}
+
+void checkDevice(const Elements& elements, int device, const char* what) {
+  if (elements.device == device) return;
+  const auto name = [](int index) { return index == onHost ? std::string("the CPU") : "cuda:" + std::to_string(index); };
+  fail("E_ARGUMENT", std::string(what) + " is on " + name(elements.device) + ", the others are on " + name(device));
 }
 
 // Tells autograd that the tensor was written, so that a graph that saved it refuses to run backward.
@@ -146,41 +157,135 @@ napi_value normObject(napi_env env, const SquaredNorm& norm) {
   return made;
 }
 
+// The tensors of one update, checked against one another.
+struct UpdateFields {
+  TensorField gradient, master, m, v, parameter;
+
+  UpdateFields(napi_env env, napi_value object)
+      : gradient(fieldOf(env, object, "gradient")),
+        master(fieldOf(env, object, "master")),
+        m(fieldOf(env, object, "m")),
+        v(fieldOf(env, object, "v")),
+        parameter(fieldOf(env, object, "parameterOut")) {
+    if (!gradient.given || !master.given) fail("E_ARGUMENT", "an update needs a gradient and master weights");
+    const std::size_t count = gradient.elements.count;
+    checkCount(master, count, "master");
+    checkCount(m, count, "m");
+    checkCount(v, count, "v");
+    checkCount(parameter, count, "parameterOut");
+    checkType(m, master.elements.type, "m");
+    checkType(v, master.elements.type, "v");
+    if (m.given) checkDevice(m.elements, device(), "m");
+    if (v.given) checkDevice(v.elements, device(), "v");
+    if (parameter.given) checkDevice(parameter.elements, device(), "parameterOut");
+    checkDevice(gradient.elements, device(), "gradient");
+  }
+
+  int device() const { return master.elements.device; }
+
+  UpdateBuffers buffers() const {
+    return {gradient.elements.data, gradient.elements.type, master.elements.type, master.elements.data,
+            m.elements.data, v.elements.data, master.elements.data, m.elements.data, v.elements.data,
+            parameter.elements.data, parameter.elements.type, gradient.elements.count};
+  }
+
+  void markAll() const {
+    for (const TensorField* field : {&master, &m, &v, &parameter}) {
+      if (field->given) markWritten(field->handle);
+    }
+  }
+};
+
 // (rule, group, gradientScale, { gradient, master, m, v, parameterOut }, threads)
 napi_value optimizerUpdate(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const Rule rule = ruleOf(args.text(0, "rule"));
   const UpdateGroup group = groupOf(env, args[1]);
   const double scale = args.number(2, "gradientScale");
-  const TensorField gradient = fieldOf(env, args[3], "gradient");
-  const TensorField master = fieldOf(env, args[3], "master");
-  const TensorField m = fieldOf(env, args[3], "m");
-  const TensorField v = fieldOf(env, args[3], "v");
-  const TensorField parameter = fieldOf(env, args[3], "parameterOut");
+  const UpdateFields fields(env, args[3]);
   const auto pool = poolOf(args.integer(4, "threads"));
-  if (!gradient.given || !master.given) fail("E_ARGUMENT", "an update needs a gradient and master weights");
-  const std::size_t count = gradient.elements.count;
-  checkCount(master, count, "master");
-  checkCount(m, count, "m");
-  checkCount(v, count, "v");
-  checkCount(parameter, count, "parameterOut");
-  checkType(m, master.elements.type, "m");
-  checkType(v, master.elements.type, "v");
-  parallelUpdate(*pool, rule, group, scale,
-                 {gradient.elements.data, gradient.elements.type, master.elements.type, master.elements.data,
-                  m.elements.data, v.elements.data, master.elements.data, m.elements.data, v.elements.data,
-                  parameter.elements.data, parameter.elements.type, count});
-  for (const TensorField* field : {&master, &m, &v, &parameter}) {
-    if (field->given) markWritten(field->handle);
+  if (fields.device() == onHost) {
+    parallelUpdate(*pool, rule, group, scale, fields.buffers());
+  } else {
+    const cuda::DevicePiece piece{fields.buffers(), 0};
+    cuda::deviceUpdate(fields.device(), rule, {&group, 1}, scale, nullptr, {&piece, 1});
   }
+  fields.markAll();
   return nullptr;
+}
+
+// (rule, groups, groupOf, gradientScale, tensors, threads)
+napi_value optimizerUpdateMany(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const Rule rule = ruleOf(args.text(0, "rule"));
+  std::vector<UpdateGroup> groups;
+  const uint32_t groupCount = js::arrayLength(env, args[1], "groups");
+  for (uint32_t i = 0; i < groupCount; ++i) groups.push_back(groupOf(env, js::element(env, args[1], i)));
+  const std::vector<int64_t> groupIndices = args.integers(2, "groupOf");
+  const double scale = args.number(3, "gradientScale");
+  const uint32_t count = js::arrayLength(env, args[4], "tensors");
+  const auto pool = poolOf(args.integer(5, "threads"));
+  if (groupIndices.size() != count) {
+    fail("E_ARGUMENT", "groupOf names " + std::to_string(groupIndices.size()) + " groups for " + std::to_string(count) +
+                           " updates");
+  }
+  // Everything is checked before anything is written.
+  std::vector<UpdateFields> all;
+  all.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    all.emplace_back(env, js::element(env, args[4], i));
+    if (groupIndices[i] < 0 || groupIndices[i] >= static_cast<int64_t>(groups.size())) {
+      fail("E_ARGUMENT", "update " + std::to_string(i) + " belongs to group " + std::to_string(groupIndices[i]) + " of " +
+                             std::to_string(groups.size()));
+    }
+    checkDevice(all[i].master.elements, all[0].device(), "an update's master");
+    checkType(all[i].master, all[0].master.elements.type, "an update's master");
+  }
+  if (count > 0 && all[0].device() != onHost) {
+    std::vector<cuda::DevicePiece> pieces;
+    for (uint32_t i = 0; i < count; ++i) pieces.push_back({all[i].buffers(), static_cast<int>(groupIndices[i])});
+    cuda::deviceUpdate(all[0].device(), rule, groups, scale, nullptr, pieces);
+  } else {
+    for (uint32_t i = 0; i < count; ++i) {
+      parallelUpdate(*pool, rule, groups[static_cast<std::size_t>(groupIndices[i])], scale, all[i].buffers());
+    }
+  }
+  for (const UpdateFields& fields : all) fields.markAll();
+  return nullptr;
+}
+
+std::vector<SquaredNorm> sumSquaresOfAll(const std::vector<Elements>& tensors, Pool& pool) {
+  std::vector<SquaredNorm> norms;
+  if (!tensors.empty() && tensors[0].device != onHost) {
+    std::vector<cuda::DeviceElements> given;
+    for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
+    return cuda::deviceSumSquares(tensors[0].device, given);
+  }
+  for (const Elements& x : tensors) norms.push_back(parallelSumSquares(pool, x.data, x.type, x.count));
+  return norms;
 }
 
 // (tensor, threads)
 napi_value sumSquaresOf(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
-  const Elements x = elementsOf(args.number(0, "tensor"), "tensor");
-  return normObject(env, parallelSumSquares(*poolOf(args.integer(1, "threads")), x.data, x.type, x.count));
+  const auto pool = poolOf(args.integer(1, "threads"));
+  return normObject(env, sumSquaresOfAll({elementsOf(args.number(0, "tensor"), "tensor")}, *pool)[0]);
+}
+
+// (tensors, threads)
+napi_value sumSquaresMany(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto pool = poolOf(args.integer(1, "threads"));
+  const uint32_t count = js::arrayLength(env, args[0], "tensors");
+  std::vector<Elements> tensors;
+  for (uint32_t i = 0; i < count; ++i) {
+    tensors.push_back(elementsOf(js::readNumber(env, js::element(env, args[0], i), "tensors"), "a tensor"));
+    checkDevice(tensors[i], tensors[0].device, "a tensor");
+  }
+  const auto norms = sumSquaresOfAll(tensors, *pool);
+  napi_value made = js::array(env, count);
+  for (uint32_t i = 0; i < count; ++i) js::setElement(env, made, i, normObject(env, norms[i]));
+  return made;
 }
 
 void checkSameCount(const Elements& to, const Elements& from) {
@@ -196,8 +301,14 @@ napi_value accumulateInto(napi_env env, napi_callback_info info) {
   const Elements into = elementsOf(args.number(0, "into"), "into");
   const Elements from = elementsOf(args.number(1, "from"), "from");
   checkSameCount(into, from);
-  parallelAccumulate(*poolOf(args.integer(3, "threads")), into.data, into.type, from.data, from.type, into.count,
-                     args.number(2, "scale"));
+  checkDevice(from, into.device, "from");
+  const double scale = args.number(2, "scale");
+  const auto pool = poolOf(args.integer(3, "threads"));
+  if (into.device == onHost) {
+    parallelAccumulate(*pool, into.data, into.type, from.data, from.type, into.count, scale);
+  } else {
+    cuda::deviceAccumulate(into.device, into.data, into.type, from.data, from.type, into.count, scale);
+  }
   markWritten(args.number(0, "into"));
   return nullptr;
 }
@@ -208,7 +319,13 @@ napi_value castInto(napi_env env, napi_callback_info info) {
   const Elements to = elementsOf(args.number(0, "to"), "to");
   const Elements from = elementsOf(args.number(1, "from"), "from");
   checkSameCount(to, from);
-  parallelCast(*poolOf(args.integer(2, "threads")), to.data, to.type, from.data, from.type, to.count);
+  checkDevice(from, to.device, "from");
+  const auto pool = poolOf(args.integer(2, "threads"));
+  if (to.device == onHost) {
+    parallelCast(*pool, to.data, to.type, from.data, from.type, to.count);
+  } else {
+    cuda::deviceCast(to.device, to.data, to.type, from.data, from.type, to.count);
+  }
   markWritten(args.number(0, "to"));
   return nullptr;
 }
@@ -237,7 +354,7 @@ Elements bytesAsElements(napi_env env, napi_value array, double code, const char
   if (length % elementBytes(type) != 0 || reinterpret_cast<std::uintptr_t>(data) % elementBytes(type) != 0) {
     fail("E_ARGUMENT", std::string(name) + " is not a whole number of aligned elements");
   }
-  return {data, type, length / elementBytes(type)};
+  return {data, type, length / elementBytes(type), onHost};
 }
 
 Elements bytesIn(napi_env env, napi_value object, const char* name, double code) {
@@ -322,7 +439,9 @@ void expose(napi_env env, napi_value exports, const char* name) {
 
 void registerOptimizer(napi_env env, napi_value exports) {
   expose<optimizerUpdate>(env, exports, "optimizerUpdate");
+  expose<optimizerUpdateMany>(env, exports, "optimizerUpdateMany");
   expose<sumSquaresOf>(env, exports, "sumSquares");
+  expose<sumSquaresMany>(env, exports, "sumSquaresMany");
   expose<accumulateInto>(env, exports, "accumulate");
   expose<castInto>(env, exports, "castInto");
   expose<simdPath>(env, exports, "simdPath");

@@ -1,0 +1,37 @@
+// The optimizer's arithmetic on device memory: the bits of native/src/optim, launched on libtorch's current stream of the
+// device without waiting for it. Pointers are device addresses. Without CUDA in the build everything throws E_UNSUPPORTED.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "optim/norms.h"
+#include "optim/update.h"
+
+namespace tierra::cuda {
+
+/// A run of elements that one group's numbers apply to.
+struct DevicePiece {
+  optim::UpdateBuffers buffers;
+  int group;  // index in `groups`; -1 copies the state and updates nothing
+};
+
+/// One optimizer step over many pieces, in few launches. All pieces have one state type. `scaleFrom` is null or a double on
+/// the device that is read when the update runs and takes `gradientScale`'s place.
+void deviceUpdate(int device, optim::Rule rule, std::span<const optim::UpdateGroup> groups, double gradientScale,
+                  const double* scaleFrom, std::span<const DevicePiece> pieces);
+
+struct DeviceElements {
+  const void* data;
+  optim::DType type;
+  std::size_t count;
+};
+
+/// The canonical squared norm of each, in two launches per 160 tensors and one copy. Waits for the device.
+std::vector<optim::SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors);
+
+void deviceAccumulate(int device, void* into, optim::DType intoType, const void* from, optim::DType fromType,
+                      std::size_t count, double scale);
+void deviceCast(int device, void* to, optim::DType toType, const void* from, optim::DType fromType, std::size_t count);
+
+}  // namespace tierra::cuda
