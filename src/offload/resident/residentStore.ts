@@ -67,30 +67,25 @@ export class ResidentStore implements ParameterStore {
     return scope(() =>
       noGrad(() => {
         const gradients = new Map(trainable.map((parameter) => [parameter, this.#gradientOf(parameter)]));
-        const sums = trainable.map((parameter) => ({
-          parameter,
-          ...native().sumSquares(gradients.get(parameter)!.handle, threads),
-        }));
+        const handles = trainable.map((parameter) => gradients.get(parameter)!.handle);
+        const sums = native()
+          .sumSquaresMany(handles, threads)
+          .map((squared, index) => ({ parameter: trainable[index]!, ...squared }));
         const { norm, clipFactor, nonFinite } = globalNorm(sums, clipNorm, lossScale);
         if (nonFinite === null) {
           this.prepareState();
-          for (const parameter of trainable) {
+          const tensors = trainable.map((parameter) => {
             const state = this.#states.get(parameter)!;
             const master = state.get('master');
-            native().optimizerUpdate(
-              rule,
-              groups[groupOf(parameter)]!,
-              clipFactor / lossScale,
-              {
-                gradient: gradients.get(parameter)!.handle,
-                master: (master ?? parameter.tensor).handle,
-                m: state.get('moment1')?.handle ?? null,
-                v: state.get('moment2')?.handle ?? null,
-                parameterOut: master === undefined ? null : parameter.tensor.handle,
-              },
-              threads,
-            );
-          }
+            return {
+              gradient: gradients.get(parameter)!.handle,
+              master: (master ?? parameter.tensor).handle,
+              m: state.get('moment1')?.handle ?? null,
+              v: state.get('moment2')?.handle ?? null,
+              parameterOut: master === undefined ? null : parameter.tensor.handle,
+            };
+          });
+          native().optimizerUpdateMany(rule, groups, trainable.map(groupOf), clipFactor / lossScale, tensors, threads);
         }
         this.#gradients.clear();
         return { gradientNorm: norm, clipFactor, nonFinite };

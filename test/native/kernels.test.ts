@@ -1,0 +1,126 @@
+/** The CUDA kernels without a GPU: NVRTC compiles each for every architecture we name; their bodies give the scalar bits. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { isTierraError } from '../../src/core/errors.ts';
+import { native } from '../../src/native/load.ts';
+import { findNvrtc } from './kernelsSupport.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const architectures = ['sm_80', 'sm_86', 'sm_89', 'sm_90', 'sm_100', 'sm_120'];
+
+it('carries every kernel file', () => {
+  const files = readdirSync(path.join(root, 'native/kernels')).filter((name) => name.endsWith('.cu'));
+  expect(native().kernelNames().sort()).toEqual(files.sort());
+});
+
+describe('NVRTC', () => {
+  const nvrtc = findNvrtc();
+  if (typeof nvrtc !== 'string') {
+    it.skip(`skipped: ${nvrtc.reason}`, () => {});
+    return;
+  }
+  process.env['TIERRA_NVRTC'] = nvrtc;
+
+  it.each(architectures)('compiles every kernel for %s', (arch) => {
+    const compiled = native().compileKernels(arch);
+    expect(compiled.map(({ name }) => name)).toEqual(native().kernelNames());
+    for (const { bytes } of compiled) expect(bytes).toBeGreaterThan(1000);
+  });
+
+  it('says what it was asked and what it knows when it cannot', () => {
+    try {
+      native().compileKernels('sm_1');
+      expect.fail('compiled for sm_1');
+    } catch (error) {
+      if (!isTierraError(error, 'E_INTERNAL')) throw error;
+      expect(error.message).toContain('sm_1');
+      expect(error.hint).toMatch(/sm_\d+ to sm_\d+/);
+    }
+  });
+});
+
+describe('the kernels’ bodies on the host', () => {
+  const compiler = process.env['CXX'] ?? 'g++';
+  const present = spawnSync(compiler, ['--version']).status === 0;
+  if (!present) console.log(`skipped: no ${compiler} here to compile the kernels for the host with`);
+
+  it.skipIf(!present)('give the scalar reference’s bits for every rule, type, alignment and awkward number', () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'tierra-kernels-'));
+    try {
+      const program = path.join(folder, 'kernelsHost');
+      const sources = ['scalar', 'update', 'pool'].map((name) => `native/src/optim/${name}.cc`);
+      const flags = ['-std=c++20', '-O1', '-ffp-contract=off', '-Inative/src', '-Inative/kernels', '-pthread'];
+      const files = ['test/native/kernelsHost.cc', ...sources, '-o', program];
+      const built = spawnSync(compiler, [...flags, ...files], { cwd: root, encoding: 'utf8' });
+      expect(built.stderr.split('\n').filter((line) => line.includes('error'))).toEqual([]);
+      expect(built.status).toBe(0);
+      const ran = spawnSync(program, { encoding: 'utf8' });
+      expect(ran.stdout).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
+      expect(ran.status).toBe(0);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('many tensors in one call', () => {
+  const addon = native();
+  const floats = (values: readonly number[]) => addon.fromBytes(bytesOf(values), [values.length], 6);
+  const bytesOf = (values: readonly number[]) => new Uint8Array(Float32Array.from(values).buffer);
+  const group = {
+    lr: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weightDecay: 0.1,
+    biasCorrection1: 0.1,
+    biasCorrection2: 0.001,
+    momentum: 0,
+    nesterov: false,
+  };
+  const update = (values: readonly number[]) => ({
+    gradient: floats(values.map((x) => x / 3)),
+    master: floats(values),
+    m: floats(values.map(() => 0)),
+    v: floats(values.map(() => 0)),
+    parameterOut: null,
+  });
+  const read = (tensor: ReturnType<typeof floats>) => {
+    const into = new Uint8Array(4 * addon.info(tensor).shape[0]!);
+    addon.readBytes(tensor, into);
+    return into;
+  };
+
+  it('updates each with its own group, as single calls do', () => {
+    const inputs = [[1, 2, 3], [4], [-5, 6]];
+    const groups = [group, { ...group, weightDecay: 0 }];
+    const groupOf = [1, 0, 1];
+    const [many, single] = [inputs.map(update), inputs.map(update)];
+    addon.optimizerUpdateMany('adamw', groups, groupOf, 0.5, many, 1);
+    single.forEach((tensors, i) => {
+      addon.optimizerUpdate('adamw', groups[groupOf[i]!]!, 0.5, tensors, 1);
+    });
+    for (const key of ['master', 'm', 'v'] as const) {
+      expect(many.map((tensors) => read(tensors[key]))).toEqual(single.map((tensors) => read(tensors[key])));
+    }
+    expect(read(many[0]!.master)).not.toEqual(bytesOf(inputs[0]!));
+  });
+
+  it('refuses a group that is not there before it writes anything', () => {
+    const tensors = [update([1, 2]), update([3])];
+    expect(() => addon.optimizerUpdateMany('adamw', [group], [0, 1], 1, tensors, 1)).toThrow(/group 1 of 1/);
+    expect(() => addon.optimizerUpdateMany('adamw', [group], [0], 1, tensors, 1)).toThrow(/1 groups for 2 updates/);
+    expect(read(tensors[0]!.master)).toEqual(bytesOf([1, 2]));
+  });
+
+  it('gives one norm per tensor', () => {
+    const tensors = [[3, 4], [], [Number.NaN, 1, Number.POSITIVE_INFINITY]].map(floats);
+    expect(addon.sumSquaresMany(tensors, 1)).toEqual(tensors.map((tensor) => addon.sumSquares(tensor, 1)));
+    expect(addon.sumSquaresMany(tensors, 1)[0]).toEqual({ sum: 25, nonFinite: 0 });
+    expect(addon.sumSquaresMany([], 1)).toEqual([]);
+  });
+});
