@@ -139,7 +139,7 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
   }
   const context = launch(config);
   const weights = valuesFor(built)!;
-  using engine = initialize({ context, model: built.model, values: weights.values });
+  using engine = initialize({ context, model: built.model, values: weights.values, totalSteps: 1 });
   weights.close();
   if (config.sample.prompt !== '') write(config.sample.prompt);
   await writeSample(

@@ -1,0 +1,117 @@
+/** Stopping and going on gives, bit for bit, what not stopping gives. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/index.ts';
+import { fromIndexable } from '../../src/data/index.ts';
+import { type Hook, initialize, launch, Trainer } from '../../src/engine/index.ts';
+import { loadCheckpoint } from '../../src/engine/loading.ts';
+import { saveCheckpoint } from '../../src/engine/saving.ts';
+import type { Task } from '../../src/engine/trainer.ts';
+import { type BuiltModel, buildModel, type TokenBatch } from '../../src/models/index.ts';
+import type { Tensor } from '../../src/tensor/index.ts';
+import { settings, tokens, weightsOf } from './engineSupport.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'tierra-resume-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const architecture = (dropout: number): BuiltModel =>
+  buildModel({
+    architecture: 'gpt2',
+    config: {
+      vocab_size: 61,
+      n_positions: 32,
+      n_embd: 24,
+      n_layer: 2,
+      n_head: 3,
+      embd_pdrop: dropout,
+      attn_pdrop: dropout,
+      resid_pdrop: dropout,
+    },
+  });
+
+const task: Task<TokenBatch> = {
+  loss: (engine, batch): Tensor => engine.forward(batch),
+  tokens: ({ ids }) => ids.elements,
+};
+
+interface Trained {
+  readonly losses: number[];
+  readonly norms: number[];
+  readonly weights: Record<string, string>;
+}
+
+/** Trains up to `stopAt` of ten steps from `from`, and saves there when it is not the end. */
+async function train(
+  changes: ConfigInput,
+  data: readonly TokenBatch[],
+  { from, stopAt = 10 }: { from?: string; stopAt?: number } = {},
+): Promise<Trained & { saved: string }> {
+  const context = launch(settings({ ...changes, train: { steps: 10, output: folder, ...changes.train } }));
+  const built = architecture(0.1);
+  const engine = initialize<TokenBatch, Tensor>({ context, model: built.model as never });
+  const source = fromIndexable(data, { seed: 3, fingerprint: 'these tokens' });
+  if (from !== undefined) await source.restore(loadCheckpoint(engine, from, built).position);
+  const losses: number[] = [];
+  const norms: number[] = [];
+  const hooks: Hook[] = [
+    {
+      afterStep(trainer, summary) {
+        losses.push(summary.loss);
+        norms.push(summary.gradientNorm);
+        if (summary.step === stopAt) trainer.stop();
+      },
+    },
+  ];
+  await new Trainer({ engine, task, data: source, totalSteps: 10, hooks }).fit();
+  const save = { built, config: context.config, totalSteps: 10 };
+  const saved = stopAt < 10 ? (await saveCheckpoint(engine, save, source.position())).path : '';
+  const weights = weightsOf(engine);
+  engine.dispose();
+  return { losses, norms, weights, saved };
+}
+
+const groups = [
+  { match: 'ln_', learningRate: 5e-3 },
+  { match: 'embedding', weightDecay: 0.3 },
+];
+
+const cases: Record<string, ConfigInput> = {
+  'AdamW with accumulation, clipping, groups and a cosine': {
+    train: { accumulate: 3, clipNorm: 0.5 },
+    optimizer: { name: 'adamw', learningRate: 3e-3, groups },
+    schedule: { name: 'cosine', warmupSteps: 3 },
+  },
+  'SGD with momentum and one cycle': {
+    optimizer: { name: 'sgd', learningRate: 0.05, momentum: 0.9, nesterov: true },
+    schedule: { name: 'onecycle' },
+  },
+  'Lion with frozen parameters': {
+    optimizer: { name: 'lion', learningRate: 1e-3, groups: [{ match: 'blocks.0', frozen: true }] },
+    schedule: { name: 'linear', warmupSteps: 2 },
+  },
+  'AdamW in bf16, with fp32 masters': { precision: 'bf16', train: { accumulate: 2 } },
+};
+
+describe('stop and resume', () => {
+  for (const [name, changes] of Object.entries(cases)) {
+    it(name, async () => {
+      const data = Array.from({ length: 7 }, (_, index) => tokens(2, 16, index));
+      const whole = await train(changes, data);
+      const first = await train(changes, data, { stopAt: 4 });
+      const second = await train(changes, data, { from: first.saved });
+      expect([...first.losses, ...second.losses]).toEqual(whole.losses);
+      expect([...first.norms, ...second.norms]).toEqual(whole.norms);
+      expect(second.weights).toEqual(whole.weights);
+      expect(new Set(whole.losses).size).toBe(10);
+      for (const { ids, labels } of data) {
+        ids.dispose();
+        labels?.dispose();
+      }
+    });
+  }
+});
