@@ -132,6 +132,34 @@ describe.skipIf(!nativeIsBuilt())('opening a swap', () => {
     rmSync(folder, { recursive: true });
   });
 
+  it.skipIf(spawnSync('python3', ['--version']).status !== 0)('under a real seccomp filter without io_uring', () => {
+    withFolder((folder) => {
+      // What Docker's default profile does: io_uring_setup (425 on every architecture) answers EPERM.
+      const filter = `
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (6, 0, 0, 0x00050001), (6, 0, 0, 0x7fff0000)]
+packed = b''.join(struct.pack('HBBI', *one) for one in code)
+class Program(ctypes.Structure):
+    _fields_ = [('count', ctypes.c_ushort), ('filter', ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(len(code), packed)), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])`;
+      const script = `
+        const { native } = await import(${JSON.stringify(path.resolve('src/native/load.ts'))});
+        const arena = native().arenaCreate('host', 4194304, 0, false);
+        const swap = native().swapOpen(${JSON.stringify(swapOptions(folder))});
+        const extent = { swapOffset: 0, arena, arenaOffset: 0, bytes: 1000000, chunk: 1, step: 1 };
+        native().swapWrite(swap, extent);
+        native().swapRead(swap, extent);
+        const { backend, reasons } = native().swapInfo(swap);
+        console.log(backend, /EPERM/.test(reasons.join()));`;
+      const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
+      const run = spawnSync('python3', ['-c', filter, ...node], { encoding: 'utf8' });
+      expect(run.stdout.trim()).toBe('threads true');
+    });
+  });
+
   const canMount = spawnSync('unshare', ['-rm', 'true']).status === 0;
   it.skipIf(!canMount)('a real file system that is too small is refused', () => {
     withFolder((folder) => {
