@@ -1,9 +1,17 @@
 import { TierraError } from '../core/errors.ts';
 import type { UpdateRule } from '../native/binding.ts';
-import { type AnyModule, ForwardRunner, type Module, randomKeys, Tape, withRunner } from '../nn/index.ts';
+import {
+  type AnyModule,
+  ForwardRunner,
+  type Module,
+  randomKeys,
+  Tape,
+  type UnitHost,
+  withRunner,
+} from '../nn/index.ts';
 import type { ParameterStore, UpdateResult } from '../offload/store.ts';
-import { noGrad, type Tensor } from '../tensor/index.ts';
-import { closeScope, openScope, type Scope } from '../tensor/scope.ts';
+import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
+import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
@@ -97,7 +105,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** Starts a step; what an unfinished one left is dropped. */
   zeroGrad(): void {
     this.cancelStep();
-    this.#openStep();
+    this.#scope = openScope();
   }
 
   /** Drops an unfinished step: its graph, its gradients and the tensors made since it began. */
@@ -114,8 +122,10 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. */
   forward(input: Input): Output {
     if (!this.#training) return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
-    this.#beginMicroBatch();
-    return this.#guard('forward', () => this.#tape.record(() => this.model.call(input)));
+    return this.#guard('forward', () => {
+      this.#beginMicroBatch(input);
+      return this.#tape.record(() => this.model.call(input));
+    });
   }
 
   /** The loss of `output` under the criterion given to `initialize`. */
@@ -154,21 +164,20 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     }
     if (this.#microBatch < this.#accumulate) return null;
     const learningRate = this.learningRate;
-    const result = this.#guard('update', () => this.store.applyUpdate(this.#updates.at(this.#steps)));
+    const result = this.#guard('update', () => this.store.applyUpdate());
     this.#steps++;
     this.cancelStep();
     return { ...result, step: this.#steps, learningRate };
   }
 
-  #openStep(): void {
-    this.#scope = openScope();
-    this.store.beginStep(this.#steps, this.#accumulate);
-  }
-
-  #beginMicroBatch(): void {
+  #beginMicroBatch(input: Input): void {
     if (this.#microBatch >= this.#accumulate) throw this.#tooMany('forward');
-    if (this.#scope === null) this.#openStep();
     if (this.#keyed === this.#microBatch) return; // a further forward pass of the same micro-batch
+    if (this.#keyed < 0) {
+      this.prepare(input);
+      this.#scope ??= openScope();
+      this.store.beginStep(this.#steps);
+    }
     this.#keyed = this.#microBatch;
     randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
   }
@@ -188,6 +197,23 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     }
   }
 
+  /**
+   * Gives the parameters their places, which may take a look at one micro-batch first: `input` has the shape that
+   * training will use. The first `forward` does it by itself; call it before to load a checkpoint or to evaluate.
+   */
+  prepare(input: Input): void {
+    this.store.prepare({ microBatches: this.#accumulate, accumulation: 'horizontal' }, (host) => this.#trace(host, input));
+  }
+
+  /** One micro-batch for a store to watch; any scalar that depends on the whole output stands in for the loss. */
+  #trace(host: UnitHost, input: Input): void {
+    const tape = new Tape(host);
+    scope(() => {
+      randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: 0 });
+      tape.backward(tape.record(() => totalOf(this.model.call(input))));
+    });
+  }
+
   dispose(): void {
     this.cancelStep();
     this.store.dispose();
@@ -196,4 +222,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The sum of every floating-point tensor in `output`. */
+function totalOf(output: unknown): Tensor {
+  const sums: Tensor[] = [];
+  forEachTensor(output, (tensor) => {
+    if (isFloating(tensor.dtype)) sums.push(ops.sum(tensor));
+  });
+  return sums.reduce((total, sum) => ops.add(total, sum));
 }

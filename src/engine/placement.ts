@@ -1,24 +1,80 @@
-import type { AnyModule, Unit, ValueSource } from '../nn/index.ts';
+/** From the `memory:` section to the store that keeps parameters. */
+import { totalmem } from 'node:os';
+import type { Config } from '../config/index.ts';
+import { TierraError } from '../core/errors.ts';
+import { type PlacementPolicy, referenceMachine } from '../memory/index.ts';
+import { native } from '../native/load.ts';
+import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
+import { ChunkStore } from '../offload/chunked/chunkStore.ts';
+import type { DiskOptions } from '../offload/chunked/tiers.ts';
+import { cudaIndex } from '../offload/device.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
+import { dtypeBytes } from '../tensor/index.ts';
+import { currentRunId } from './checkpoint/index.ts';
 import type { Context } from './launch.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
-/** The store that the `memory:` section asks for. */
+/** The store that the `memory:` section asks for: chunks on tiers when it sets a budget, everything resident otherwise. */
 export function createStore(
   model: AnyModule,
-  _units: readonly Unit[],
+  units: readonly Unit[],
   context: Context,
   updates: UpdateSchedule,
   values?: ValueSource,
 ): ParameterStore {
-  return new ResidentStore(model, {
-    seed: context.config.seed,
-    dtype: context.dtype,
-    device: context.device,
-    groupOf: (parameter) => updates.groupOf(parameter),
-    moments: updates.moments,
+  const { config, device, dtype } = context;
+  const common = {
+    seed: config.seed,
+    dtype,
+    device,
+    updateAt: (step: number) => updates.at(step),
+    groupOf: (parameter: Parameter) => updates.groupOf(parameter),
     threads: context.optimizerThreads,
     ...(values === undefined ? {} : { values }),
+  };
+  const { memory } = config;
+  if (memory.policy === 'off' || !asksForTiers(memory)) {
+    return new ResidentStore(model, { ...common, moments: updates.moments });
+  }
+  const { chunkSize } = memory;
+  return new ChunkStore(model, units, {
+    ...common,
+    budgets: budgetsFor(memory, device),
+    disk: diskFor(memory),
+    policy: policyFor(memory),
+    machine: referenceMachine,
+    ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
+}
+
+type MemorySettings = Config['memory'];
+
+function asksForTiers({ gpu, cpu, nvme, policy }: MemorySettings): boolean {
+  return gpu !== 'auto' || cpu !== 'auto' || nvme !== null || policy !== 'auto';
+}
+
+/** Share of what is free that `auto` takes: the rest is for the system, and for what fluctuates. */
+const autoShare = 0.8;
+
+function budgetsFor({ gpu, cpu, nvme }: MemorySettings, device: string): { gpu: number; host: number; nvme: number } {
+  const deviceBytes = (): number =>
+    device === 'cpu' ? totalmem() / 2 : native().deviceInfo(cudaIndex(device)).freeBytes;
+  return {
+    gpu: gpu === 'auto' ? Math.floor(deviceBytes() * autoShare) : gpu,
+    host: cpu === 'auto' ? Math.floor((totalmem() / 2) * autoShare) : cpu,
+    nvme: nvme === null ? 0 : nvme.size === 'auto' ? Number.MAX_SAFE_INTEGER : nvme.size,
+  };
+}
+
+function diskFor({ nvme }: MemorySettings): DiskOptions | null {
+  if (nvme === null) return null;
+  const { paths, size, backend, direct, verify } = nvme;
+  return { paths, sizeBytes: size === 'auto' ? null : size, backend, direct, verify, runId: currentRunId() };
+}
+
+function policyFor({ policy, static: shares }: MemorySettings): PlacementPolicy {
+  if (policy === 'static') return { kind: 'static', ...shares };
+  if (policy === 'auto') return { kind: 'auto' };
+  throw new TierraError('E_UNSUPPORTED', `memory.policy: ${policy} is not there yet`);
 }

@@ -483,7 +483,8 @@ export interface UpdateTicket extends TicketCommon {
   readonly lane: 'update';
   readonly rule: UpdateRule;
   readonly count: number;
-  readonly gradient: ArenaElements;
+  /** One per use of the parameters, of one element type: summed in this order in the state's type. */
+  readonly gradients: readonly ArenaElements[];
   /** float32 or float64: also the type of the arithmetic. */
   readonly state: ArenaElements;
   /** Where the new state goes; `null` updates in place. Elements outside all segments are copied. */
@@ -497,7 +498,16 @@ export interface UpdateTicket extends TicketCommon {
   readonly scaleCell: number;
 }
 
-export type Ticket = DiskTicket | SyncTicket | CopyTicket | UpdateTicket;
+/** `into += from` (or `into = from`), `into` float32 or float64: a sum over micro-batches on the update lane. */
+export interface AccumulateTicket extends TicketCommon {
+  readonly lane: 'update';
+  readonly count: number;
+  readonly into: ArenaElements;
+  readonly from: ArenaElements;
+  readonly add: boolean;
+}
+
+export type Ticket = DiskTicket | SyncTicket | CopyTicket | UpdateTicket | AccumulateTicket;
 
 export interface PendingTicket {
   readonly id: TicketId;

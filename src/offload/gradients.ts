@@ -7,11 +7,13 @@ import { type Dtype, ops, type Tensor } from '../tensor/index.ts';
 
 export class GradientAccumulators {
   readonly #byParameter = new Map<Parameter, Map<string, Tensor>>();
-  readonly #wide: Dtype | null;
+  readonly #wide: Dtype;
+  readonly #accumulates: boolean;
 
-  /** `wide` is the type sums over micro-batches are kept in; null keeps the only micro-batch's gradients as they are. */
-  constructor(wide: Dtype | null) {
+  /** `wide` is the type of all sums: over micro-batches where `accumulates`, and over uses. */
+  constructor(wide: Dtype, accumulates: boolean) {
     this.#wide = wide;
+    this.#accumulates = accumulates;
   }
 
   /** Adds `gradient`, whose ownership passes over, to the accumulator of `use`. */
@@ -31,10 +33,14 @@ export class GradientAccumulators {
 
   /** libtorch may return one buffer for two gradients: what will be added to must be a copy. */
   #first(gradient: Tensor): Tensor {
-    if (this.#wide === null) return gradient.keep();
-    const sum = gradient.dtype === this.#wide ? ops.clone(gradient) : ops.to(gradient, { dtype: this.#wide });
+    if (!this.#accumulates) return gradient.keep();
+    const sum = this.#copy(gradient);
     gradient.dispose();
-    return sum.keep();
+    return sum;
+  }
+
+  #copy(gradient: Tensor): Tensor {
+    return (gradient.dtype === this.#wide ? ops.clone(gradient) : ops.to(gradient, { dtype: this.#wide })).keep();
   }
 
   /** The parameter's total, or null when nothing depended on it. The caller must not dispose it. */
@@ -43,13 +49,12 @@ export class GradientAccumulators {
     if (uses === undefined) return null;
     const [first, ...others] = uses.values();
     if (others.length === 0) return first!;
-    let sum = first!;
+    const sum = this.#copy(first!);
     for (const other of others) {
-      const next = ops.add(sum, other).keep();
-      sum.dispose();
+      ops.addInPlace(sum, other);
       other.dispose();
-      sum = next;
     }
+    first!.dispose();
     this.#byParameter.set(parameter, new Map([['total', sum]]));
     return sum;
   }

@@ -6,7 +6,7 @@ import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
 import type { Parameter, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
 
-/** How one step's gradients become updates: complete values, computed by the engine. */
+/** How one step's gradients become updates: complete values. Stores ask for them by step, ahead of time. */
 export interface UpdateSettings {
   readonly rule: UpdateRule;
   /** Hyper-parameters per parameter group at this step. */
@@ -47,11 +47,24 @@ export interface StateEntry {
   write(from: Uint8Array, byteOffset: number): void;
 }
 
+/** Runs one micro-batch forward and backward with `host` in the store's place: what a store learns a step's course from. */
+export type TraceRun = (host: UnitHost) => void;
+
+export interface StepCourse {
+  readonly microBatches: number;
+  readonly accumulation: 'horizontal' | 'vertical';
+}
+
 export interface ParameterStore extends UnitHost {
-  /** Called before the first micro-batch of a step. Drops gradients of a step that was not finished. */
-  beginStep(step: number, microBatches: number): void;
+  /**
+   * Called before the first step, and whenever a step's course changes. Stores that plan run `trace` once or not at
+   * all; its results are thrown away.
+   */
+  prepare(course: StepCourse, trace: TraceRun): void;
+  /** Called before the first micro-batch of optimizer step `step` (from 0). Drops gradients of an unfinished step. */
+  beginStep(step: number): void;
   /** Called once per step, when the gradients of all micro-batches are in. Updates nothing when one is not finite. */
-  applyUpdate(settings: UpdateSettings): UpdateResult;
+  applyUpdate(): UpdateResult;
   /** Drops all gradients. */
   zeroGradients(): void;
   /**

@@ -218,7 +218,7 @@ describe.skipIf(!nativeIsBuilt())('executor updates', () => {
     step: 1,
     rule: 'adamw',
     count,
-    gradient: { arena, offset: 0, dtype: float32 },
+    gradients: [{ arena, offset: 0, dtype: float32 }],
     state: { arena, offset: stateAt, dtype: float32 },
     stateOut: null,
     parameterOut: { arena, offset: parameterAt, dtype: float32 },

@@ -1,8 +1,10 @@
 #include "executor/lanes.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "io/faults.h"
+#include "optim/elementwise.h"
 #include "optim/pool.h"
 
 namespace tierra::executor {
@@ -73,7 +75,10 @@ class UpdateLane final : public WorkLane {
       while (Ticket* ticket = next(true)) {
         events_.started(ticket);
         auto failed = injected(faults::Site::update, *ticket, "updating");
-        if (!failed) failed = run(pool, std::get<UpdateWork>(ticket->work));
+        if (!failed) {
+          const auto* sum = std::get_if<AccumulateWork>(&ticket->work);
+          failed = sum ? run(pool, *sum) : run(pool, std::get<UpdateWork>(ticket->work));
+        }
         events_.finished(ticket, std::move(failed));
       }
     });
@@ -87,8 +92,7 @@ class UpdateLane final : public WorkLane {
       std::uint64_t at = 0;
       for (const Segment& segment : work.segments) {
         keep(work.buffers, at, segment.begin);
-        optim::parallelUpdate(pool, work.rule, work.groups[segment.group], scale,
-                              optim::slice(work.buffers, segment.begin, segment.count));
+        updateSegment(pool, work, segment, scale);
         at = segment.begin + segment.count;
       }
       keep(work.buffers, at, work.buffers.count);
@@ -97,6 +101,47 @@ class UpdateLane final : public WorkLane {
       return describeCurrentException();
     }
   }
+
+  static std::optional<Failure> run(optim::Pool& pool, const AccumulateWork& work) {
+    try {
+      if (work.add) {
+        optim::parallelAccumulate(pool, work.into, work.intoType, work.from, work.fromType, work.count);
+      } else {
+        optim::parallelCast(pool, work.into, work.intoType, work.from, work.fromType, work.count);
+      }
+      return std::nullopt;
+    } catch (...) {
+      return describeCurrentException();
+    }
+  }
+
+  /// Gradients of several uses are summed block by block in the state's type, on their way into the update.
+  void updateSegment(optim::Pool& pool, const UpdateWork& work, const Segment& segment, double scale) const {
+    const auto& group = work.groups[segment.group];
+    if (work.moreGradients.empty()) {
+      optim::parallelUpdate(pool, work.rule, group, scale, optim::slice(work.buffers, segment.begin, segment.count));
+      return;
+    }
+    const optim::DType type = work.buffers.gradientType;
+    const optim::DType wide = work.buffers.stateType;
+    const std::size_t element = optim::elementBytes(type);
+    const std::uint64_t end = segment.begin + segment.count;
+    std::vector<char> sum(std::min<std::uint64_t>(sumBlock, segment.count) * optim::elementBytes(wide));
+    for (std::uint64_t at = segment.begin; at < end; at += sumBlock) {
+      const std::uint64_t count = std::min<std::uint64_t>(sumBlock, end - at);
+      const auto* first = static_cast<const char*>(work.buffers.gradient);
+      optim::parallelCast(pool, sum.data(), wide, first + at * element, type, count);
+      for (const char* more : work.moreGradients) {
+        optim::parallelAccumulate(pool, sum.data(), wide, more + at * element, type, count);
+      }
+      auto block = optim::slice(work.buffers, at, count);
+      block.gradient = sum.data();
+      block.gradientType = wide;
+      optim::parallelUpdate(pool, work.rule, group, scale, block);
+    }
+  }
+
+  static constexpr std::uint64_t sumBlock = 1 << 18;
 
   /// State that no segment covers goes along unchanged when the update is out of place.
   static void keep(const optim::UpdateBuffers& buffers, std::uint64_t begin, std::uint64_t end) {

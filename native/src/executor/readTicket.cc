@@ -81,7 +81,8 @@ void readSegments(napi_env env, napi_value list, UpdateWork& work) {
 }
 
 /// Bytes of `count` elements at a place, kept in use by the ticket.
-char* elementsAt(const Fields& place, UpdateWork& work, std::uint64_t count, std::size_t elementBytes) {
+char* elementsAt(const Fields& place, std::vector<memory::ArenaUse>& arenas, std::uint64_t count,
+                 std::size_t elementBytes) {
   const auto arena = hostArena(place, "arena", "the host optimizer");
   const std::uint64_t offset = place.count("offset");
   if (offset % elementBytes != 0 || count > arena->bytes() / elementBytes) {
@@ -89,7 +90,7 @@ char* elementsAt(const Fields& place, UpdateWork& work, std::uint64_t count, std
                            std::to_string(offset) + " of an arena of " + std::to_string(arena->bytes()) + " bytes");
   }
   char* data = arena->at(offset, count * elementBytes);
-  work.arenas.emplace_back(arena);
+  arenas.emplace_back(arena);
   return data;
 }
 
@@ -110,17 +111,29 @@ UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
   const bool usesV = optim::usesSecondMoment(work.rule);
   readSegments(env, fields.value("segments"), work);
 
-  const Fields gradient = fields.object("gradient");
-  buffers.gradientType = dtypeIn(gradient, "gradient");
-  buffers.gradient = elementsAt(gradient, work, buffers.count, optim::elementBytes(buffers.gradientType));
+  const napi_value gradients = fields.value("gradients");
+  const uint32_t uses = js::arrayLength(env, gradients, "gradients");
+  if (uses == 0) fail("E_ARGUMENT", "an update needs at least one gradient");
+  for (uint32_t i = 0; i < uses; ++i) {
+    const Fields gradient(env, js::element(env, gradients, i));
+    const DType type = dtypeIn(gradient, "gradient");
+    if (i > 0 && type != buffers.gradientType) fail("E_ARGUMENT", "all gradients of an update have one element type");
+    buffers.gradientType = type;
+    const char* data = elementsAt(gradient, work.arenas, buffers.count, optim::elementBytes(type));
+    if (i == 0) {
+      buffers.gradient = data;
+    } else {
+      work.moreGradients.push_back(data);
+    }
+  }
 
   const Fields state = fields.object("state");
   buffers.stateType = dtypeIn(state, "state");
   const std::size_t element = optim::elementBytes(buffers.stateType);
   const std::uint64_t plane = buffers.count * element;
   const std::uint64_t planes = 1u + usesM + usesV;
-  const char* from = elementsAt(state, work, buffers.count * planes, element);
-  char* to = fields.has("stateOut") ? elementsAt(fields.object("stateOut"), work, buffers.count * planes, element)
+  const char* from = elementsAt(state, work.arenas, buffers.count * planes, element);
+  char* to = fields.has("stateOut") ? elementsAt(fields.object("stateOut"), work.arenas, buffers.count * planes, element)
                                     : const_cast<char*>(from);
   if (to != from && to < from + planes * plane && from < to + planes * plane) {
     fail("E_ARGUMENT", "stateOut overlaps state");
@@ -140,10 +153,27 @@ UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
   if (fields.has("parameterOut")) {
     const Fields parameter = fields.object("parameterOut");
     buffers.parameterType = dtypeIn(parameter, "parameter");
-    buffers.parameterOut = elementsAt(parameter, work, buffers.count, optim::elementBytes(buffers.parameterType));
+    buffers.parameterOut = elementsAt(parameter, work.arenas, buffers.count, optim::elementBytes(buffers.parameterType));
   }
-  ticket.bytes = buffers.count * (optim::elementBytes(buffers.gradientType) + 2 * planes * element +
+  ticket.bytes = buffers.count * (uses * optim::elementBytes(buffers.gradientType) + 2 * planes * element +
                                   (buffers.parameterOut ? optim::elementBytes(buffers.parameterType) : 0));
+  return work;
+}
+
+AccumulateWork readAccumulate(const Fields& fields, Ticket& ticket) {
+  AccumulateWork work{};
+  work.count = fields.count("count");
+  work.add = fields.flag("add");
+  const Fields into = fields.object("into");
+  work.intoType = dtypeIn(into, "accumulator");
+  if (work.intoType != DType::float32 && work.intoType != DType::float64) {
+    fail("E_ARGUMENT", "an accumulator is float32 or float64");
+  }
+  work.into = elementsAt(into, work.arenas, work.count, optim::elementBytes(work.intoType));
+  const Fields from = fields.object("from");
+  work.fromType = dtypeIn(from, "gradient");
+  work.from = elementsAt(from, work.arenas, work.count, optim::elementBytes(work.fromType));
+  ticket.bytes = work.count * (optim::elementBytes(work.fromType) + (work.add ? 2 : 1) * optim::elementBytes(work.intoType));
   return work;
 }
 
@@ -183,7 +213,11 @@ std::unique_ptr<Ticket> readTicket(napi_env env, napi_value value) {
     ticket->work = readCopy(fields, *ticket);
   } else if (lane == "update") {
     ticket->lane = LaneName::update;
-    ticket->work = readUpdate(env, fields, *ticket);
+    if (fields.has("into")) {
+      ticket->work = readAccumulate(fields, *ticket);
+    } else {
+      ticket->work = readUpdate(env, fields, *ticket);
+    }
   } else {
     fail("E_ARGUMENT", "no lane is called '" + lane + "'");
   }

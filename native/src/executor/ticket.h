@@ -63,10 +63,23 @@ struct Segment {
   std::size_t group;
 };
 
+/// into (=|+=) from: a host accumulator takes a micro-batch's gradient.
+struct AccumulateWork {
+  std::vector<memory::ArenaUse> arenas;
+  char* into;
+  optim::DType intoType;
+  const char* from;
+  optim::DType fromType;
+  std::uint64_t count;
+  bool add;
+};
+
 struct UpdateWork {
   std::vector<memory::ArenaUse> arenas;
   optim::Rule rule;
   optim::UpdateBuffers buffers;  // the scale and the groups come with each segment
+  /// Gradients of other uses, of the same element type: added to the first in this order, in the state's type.
+  std::vector<const char*> moreGradients;
   std::vector<Segment> segments;
   std::vector<optim::UpdateGroup> groups;
   int scaleCell;  // -1: scale 1
@@ -87,7 +100,7 @@ struct Ticket {
   std::uint64_t chunk = 0;
   std::uint64_t step = 0;
   std::uint64_t bytes = 0;
-  std::variant<CopyWork, DiskWork, UpdateWork> work;
+  std::variant<CopyWork, DiskWork, UpdateWork, AccumulateWork> work;
 
   TicketState state = TicketState::waiting;
   unsigned unmet = 0;

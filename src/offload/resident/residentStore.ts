@@ -4,14 +4,25 @@ import { native } from '../../native/load.ts';
 import { type AnyModule, type Parameter, placeParameters, type Unit, type ValueSource } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { globalNorm } from '../clipping.ts';
+import { cudaIndex } from '../device.ts';
 import { GradientAccumulators } from '../gradients.ts';
-import type { ParameterStore, StateEntry, StateKind, TierUse, UpdateResult, UpdateSettings } from '../store.ts';
+import type {
+  ParameterStore,
+  StateEntry,
+  StateKind,
+  StepCourse,
+  TierUse,
+  UpdateResult,
+  UpdateSettings,
+} from '../store.ts';
 import { stateDtype, tensorEntry } from './entries.ts';
 
 export interface ResidentOptions {
   readonly seed: number;
   readonly dtype: Dtype;
   readonly device: string;
+  /** The update of each step. */
+  readonly updateAt: (step: number) => UpdateSettings;
   /** Which group each parameter belongs to, by index in `UpdateSettings.groups`. */
   readonly groupOf: (parameter: Parameter) => number;
   /** Which moments the update rule keeps. */
@@ -29,13 +40,14 @@ export class ResidentStore implements ParameterStore {
   readonly #options: ResidentOptions;
   readonly #states = new Map<Parameter, ParameterState>();
   #gradients: GradientAccumulators;
+  #step = 0;
 
   /** Places every parameter of `model` on the device. */
   constructor(model: AnyModule, options: ResidentOptions) {
     placeParameters(model, options);
     this.#parameters = model.parameters();
     this.#options = options;
-    this.#gradients = new GradientAccumulators(null);
+    this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
   }
 
   acquire(): void {}
@@ -43,10 +55,14 @@ export class ResidentStore implements ParameterStore {
   park(): void {}
   unpark(): void {}
 
-  beginStep(_step: number, microBatches: number): void {
+  prepare({ microBatches }: StepCourse): void {
     this.#gradients.clear();
-    const wide = stateDtype(this.#options.dtype);
-    this.#gradients = new GradientAccumulators(microBatches > 1 ? wide : null);
+    this.#gradients = new GradientAccumulators(stateDtype(this.#options.dtype), microBatches > 1);
+  }
+
+  beginStep(step: number): void {
+    this.#step = step;
+    this.#gradients.clear();
   }
 
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
@@ -61,8 +77,9 @@ export class ResidentStore implements ParameterStore {
     return this.#gradients.total(parameter);
   }
 
-  applyUpdate({ rule, groups, clipNorm, lossScale }: UpdateSettings): UpdateResult {
-    const { threads, groupOf } = this.#options;
+  applyUpdate(): UpdateResult {
+    const { threads, groupOf, updateAt } = this.#options;
+    const { rule, groups, clipNorm, lossScale } = updateAt(this.#step);
     const trainable = this.#parameters.filter((parameter) => parameter.trainable);
     return scope(() =>
       noGrad(() => {
@@ -127,7 +144,7 @@ export class ResidentStore implements ParameterStore {
 
   use(): TierUse[] {
     const { device } = this.#options;
-    const budgetBytes = device === 'cpu' ? totalmem() : native().deviceInfo(deviceIndex(device)).totalBytes;
+    const budgetBytes = device === 'cpu' ? totalmem() : native().deviceInfo(cudaIndex(device)).totalBytes;
     return [{ tier: 'gpu', usedBytes: native().memoryStats(device).allocatedBytes, budgetBytes }];
   }
 
@@ -137,8 +154,4 @@ export class ResidentStore implements ParameterStore {
     this.#states.clear();
     for (const parameter of this.#parameters) parameter.unplace();
   }
-}
-
-function deviceIndex(device: string): number {
-  return Number(device.split(':')[1] ?? 0);
 }

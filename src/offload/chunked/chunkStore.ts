@@ -1,0 +1,536 @@
+/**
+ * Parameters, gradients and states in chunks on three tiers, moved by a plan.
+ *
+ * The first micro-batch is watched once (`prepare`), the planner compiles the step, arenas are taken, values placed.
+ * From then on every step walks the plan: `acquire` waits for what the plan says and points parameters at their slots,
+ * `gradientsReady` puts gradients where the plan says, the native executor does the rest meanwhile.
+ */
+import { TierraError } from '../../core/errors.ts';
+import {
+  type ChunkId,
+  type Machine,
+  type PlacementPolicy,
+  type Plan,
+  type PlannedMoment,
+  planStep,
+} from '../../memory/index.ts';
+import { native } from '../../native/load.ts';
+import {
+  type AnyModule,
+  initialValues,
+  nameParameters,
+  type Parameter,
+  type Pass,
+  type Unit,
+  type ValueSource,
+} from '../../nn/index.ts';
+import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { stateDtype } from '../resident/entries.ts';
+import type {
+  ParameterStore,
+  StateEntry,
+  StepCourse,
+  TierUse,
+  TraceRun,
+  UpdateResult,
+  UpdateSettings,
+} from '../store.ts';
+import { chunkEntries } from './entries.ts';
+import { Homes } from './homes.ts';
+import { StepNorms } from './norms.ts';
+import { OnDemand } from './onDemand.ts';
+import { type ModelMap, mapModel, trainingTrace } from './stepTrace.ts';
+import { type DiskOptions, Tiers } from './tiers.ts';
+import { TraceHost } from './traceHost.ts';
+import { Views } from './views.ts';
+import { accumulates, segmentsOf, Walker } from './walker.ts';
+
+export interface ChunkStoreOptions {
+  readonly seed: number;
+  readonly dtype: Dtype;
+  readonly device: string;
+  readonly updateAt: (step: number) => UpdateSettings;
+  readonly groupOf: (parameter: Parameter) => number;
+  readonly values?: ValueSource;
+  readonly threads: number;
+  readonly budgets: { readonly gpu: number; readonly host: number; readonly nvme: number };
+  readonly disk: DiskOptions | null;
+  readonly policy: PlacementPolicy;
+  readonly chunkElements?: number;
+  readonly machine: Machine;
+}
+
+/** Everything that exists once the step is planned. */
+interface Planned {
+  readonly course: StepCourse;
+  readonly map: ModelMap;
+  readonly plan: Plan;
+  readonly tiers: Tiers;
+  readonly homes: Homes;
+  readonly views: Views;
+  readonly walker: Walker;
+  readonly onDemand: OnDemand;
+}
+
+export class ChunkStore implements ParameterStore {
+  readonly #model: AnyModule;
+  readonly #units: readonly Unit[];
+  readonly #options: ChunkStoreOptions;
+  readonly #norms: StepNorms;
+  #planned: Planned | null = null;
+  /** Index of the next moment while a step is under way; -1 between steps. */
+  #moment = -1;
+  #current: PlannedMoment | null = null;
+  #depth = 0;
+  #step = 0;
+  /** Vertical order: chunks whose sum has its first micro-batch in this moment. */
+  readonly #begun = new Set<ChunkId>();
+
+  constructor(model: AnyModule, units: readonly Unit[], options: ChunkStoreOptions) {
+    nameParameters(model);
+    this.#model = model;
+    this.#units = units;
+    this.#options = options;
+    this.#norms = new StepNorms(options.threads);
+  }
+
+  /** The plan in force, or null before the first step. */
+  get plan(): Plan | null {
+    return this.#planned?.plan ?? null;
+  }
+
+  prepare(course: StepCourse, trace: TraceRun): void {
+    if (this.#planned !== null) {
+      const { microBatches, accumulation } = this.#planned.course;
+      if (microBatches === course.microBatches && accumulation === course.accumulation) return;
+      throw new TierraError('E_UNSUPPORTED', 'the number or order of micro-batches changed after the first step', {
+        hint: 'Keep train.accumulate and memory.accumulation as they are during a run; a resumed run may change them.',
+      });
+    }
+    const { dtype, device, groupOf, chunkElements, budgets } = this.#options;
+    native().setMemoryCap(device, budgets.gpu);
+    const floorBytes = native().memoryStats(device).allocatedBytes;
+    const host = new TraceHost(this.#units, dtype, device);
+    try {
+      trace(host);
+    } finally {
+      host.dispose(this.#units);
+    }
+    const map = mapModel(host.visits, { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) });
+    const plan = this.#plan(map, host, course, floorBytes);
+    native().setMemoryCap(device, budgets.gpu - plan.arenaBytes.gpu);
+    this.#planned = this.#open(course, map, plan);
+    this.#placeValues(this.#planned);
+  }
+
+  #plan(map: ModelMap, host: TraceHost, course: StepCourse, floorBytes: number): Plan {
+    const { budgets, machine, policy, dtype } = this.#options;
+    const computeBytes = dtypeBytes(dtype) as 2 | 4 | 8;
+    const types = { computeBytes, stateBytes: dtypeBytes(stateDtype(dtype)) as 4 | 8 };
+    return planStep({
+      layout: map.layout,
+      trace: trainingTrace(map, host.visits, course, floorBytes),
+      types,
+      machine,
+      budgets,
+      reservedBytes: { gpu: floorBytes },
+      // Also without clipping: an infinite gradient must be seen before anything is overwritten.
+      clipping: true,
+      policy,
+    });
+  }
+
+  #open(course: StepCourse, map: ModelMap, plan: Plan): Planned {
+    const { dtype, device, disk, threads } = this.#options;
+    const tiers = new Tiers(plan, device, disk);
+    const homes = new Homes(plan, map.layout, tiers);
+    const views = new Views(map, tiers, dtype);
+    const walker = new Walker({
+      plan,
+      layout: map.layout,
+      tiers,
+      homes,
+      computeCode: dtypeCode(dtype),
+      stateCode: dtypeCode(stateDtype(dtype)),
+      device,
+      updateThreads: threads,
+    });
+    const onDemand = new OnDemand({ plan, layout: map.layout, tiers, homes, views, device });
+    return { course, map, plan, tiers, homes, views, walker, onDemand };
+  }
+
+  /** First values straight to where they live: one parameter in memory at a time. */
+  #placeValues({ map, homes, plan }: Planned): void {
+    const { dtype, seed, values = (parameter: Parameter) => initialValues(parameter, seed, dtype) } = this.#options;
+    for (const chunk of map.layout.chunks) {
+      const hasState = plan.chunks[chunk.id]!.stateHome !== 'none';
+      const narrow: Uint8Array[] = [];
+      const wide: Uint8Array[] = [];
+      for (const placed of chunk.parameters) {
+        scope(() =>
+          noGrad(() => {
+            const value = values(map.parameters[placed.id]!);
+            narrow.push(ops.toBytes(ops.to(value, { dtype })));
+            if (hasState) wide.push(ops.toBytes(ops.to(value, { dtype: stateDtype(dtype) })));
+          }),
+        );
+      }
+      this.#writeChunk(homes, chunk.id, 'parameter', narrow, dtypeBytes(dtype));
+      if (hasState) this.#writeChunk(homes, chunk.id, 'state', wide, dtypeBytes(stateDtype(dtype)));
+    }
+    homes.flush();
+  }
+
+  #writeChunk(
+    homes: Homes,
+    id: ChunkId,
+    kind: 'parameter' | 'state',
+    values: readonly Uint8Array[],
+    size: number,
+  ): void {
+    const chunk = this.#ready().map.layout.chunks[id]!;
+    const { arena, offset } = homes.bytes(id, kind, true);
+    const planes = kind === 'state' ? 3 : 1;
+    native().arenaFill(arena, offset, chunk.elements * size * planes, 0);
+    for (const [index, placed] of chunk.parameters.entries()) {
+      native().arenaWrite(arena, offset + placed.offset * size, values[index]!);
+    }
+  }
+
+  #ready(): Planned {
+    if (this.#planned === null) {
+      throw new TierraError('E_STATE', 'nothing is placed yet: the plan is made from the first training batch', {
+        hint: 'Call engine.prepare(input) with a batch of the shape that training will use.',
+      });
+    }
+    return this.#planned;
+  }
+
+  beginStep(step: number): void {
+    const { walker, onDemand, views } = this.#ready();
+    onDemand.clear();
+    views.unbindAll();
+    if (this.#moment >= 0) this.#abandon();
+    this.#step = step;
+    this.#norms.begin();
+    walker.begin(step, this.#options.updateAt(step));
+    this.#moment = 0;
+  }
+
+  acquire(unit: Unit, pass: Pass): void {
+    if (this.#depth++ > 0) return;
+    const { map, plan, walker, views, onDemand } = this.#ready();
+    const position = map.layoutUnit.get(unit.index)!;
+    if (this.#moment < 0) {
+      onDemand.acquire(map.layout.chunksOfUnit[position]!);
+      return;
+    }
+    const moment = plan.moments[this.#moment]!;
+    if (moment.unit !== position || moment.pass !== pass) {
+      this.#depth = 0;
+      throw departure(unit, pass, moment, map);
+    }
+    walker.enter(moment.index);
+    for (const { chunk, slot } of moment.parameters) views.bind(chunk, slot);
+    this.#current = moment;
+  }
+
+  release(unit: Unit): void {
+    if (--this.#depth > 0) return;
+    this.#depth = 0;
+    const { map, walker, views, onDemand } = this.#ready();
+    if (this.#current === null) {
+      onDemand.release(map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!);
+      return;
+    }
+    for (const { chunk } of this.#current.parameters) views.unbind(chunk);
+    if (this.#begun.size > 0) this.#takeSummedNorms(this.#current);
+    this.#begun.clear();
+    walker.leave(this.#current.index);
+    this.#moment = this.#current.index + 1;
+    this.#current = null;
+  }
+
+  gradientsReady(unit: Unit, _use: number, gradients: readonly (Tensor | null)[]): void {
+    const { map, plan, views } = this.#ready();
+    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+    const byParameter = new Map(trainable.map((parameter, index) => [parameter, gradients[index] ?? null]));
+    const moment = this.#current;
+    if (moment === null) throw new TierraError('E_STATE', `gradients of ${unit.name} arrive outside a training step`);
+    const { dtype } = this.#options;
+    const summed = accumulates(plan);
+    for (const planned of moment.gradients) {
+      const chunk = map.layout.chunks[planned.chunk]!;
+      const isSum = planned.bytes !== chunk.elements * dtypeBytes(dtype);
+      // In the vertical order the sum is made here, one micro-batch after another.
+      const add = planned.add || this.#begun.has(planned.chunk);
+      const { slot } = planned;
+      const type = isSum ? stateDtype(dtype) : dtype;
+      views.takeGradients(chunk, { slot, add }, type, (parameter) => byParameter.get(parameter) ?? null);
+      if (moment.microBatch < 0) this.#begun.add(planned.chunk);
+    }
+    if (!summed) this.#takeNorms(moment, byParameter);
+    for (const gradient of gradients) gradient?.dispose();
+  }
+
+  /** Whole gradients of chunks with a single use are measured on the way; the others when all parts are there. */
+  #takeNorms(moment: PlannedMoment, gradients: ReadonlyMap<Parameter, Tensor | null>): void {
+    const { map, plan } = this.#ready();
+    for (const { chunk } of moment.gradients) {
+      if (plan.chunks[chunk]!.gradients.length > 1) continue;
+      for (const placed of map.layout.chunks[chunk]!.parameters) {
+        const parameter = map.parameters[placed.id]!;
+        const gradient = gradients.get(parameter);
+        if (gradient != null) scope(() => this.#norms.take(parameter, ops.contiguous(gradient)));
+      }
+    }
+  }
+
+  /** Vertical order: the moment's sums are complete and still on the compute device. */
+  #takeSummedNorms(moment: PlannedMoment): void {
+    const { map, plan, tiers, views } = this.#ready();
+    for (const { chunk: id, slot } of moment.gradients) {
+      if (plan.chunks[id]!.gradients.length > 1) continue;
+      const chunk = map.layout.chunks[id]!;
+      for (const [index, placed] of chunk.parameters.entries()) {
+        scope(() =>
+          this.#norms.take(
+            map.parameters[placed.id]!,
+            views.tensorIn(tiers.memory(slot), chunk, index, stateDtype(this.#options.dtype)),
+          ),
+        );
+      }
+    }
+  }
+
+  applyUpdate(): UpdateResult {
+    const planned = this.#ready();
+    const { plan, walker, homes } = planned;
+    const settings = this.#options.updateAt(this.#step);
+    const normMoment = plan.moments.findIndex(({ pass }) => pass === 'norm');
+    if (this.#moment !== normMoment) {
+      throw new TierraError(
+        'E_STATE',
+        `the step ends at moment ${this.#moment} of ${normMoment}: units are missing from it`,
+      );
+    }
+    walker.enter(normMoment);
+    this.#normsAtRest(planned);
+    const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
+    const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
+    this.#moment = -1;
+    if (nonFinite !== null) {
+      this.#skip(planned);
+      return { gradientNorm: norm, clipFactor, nonFinite };
+    }
+    const scale = clipFactor / settings.lossScale;
+    walker.setScale(scale);
+    if (scale !== 1) this.#redoSpeculated(planned, settings);
+    walker.leave(normMoment);
+    walker.enter(normMoment + 1);
+    this.#updateOnDevice(planned, settings, scale);
+    walker.leave(normMoment + 1);
+    for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {
+      if (update === 'none') continue;
+      if (flips) homes.flip(chunk);
+      if (parameterHome === 'nvme') homes.setStamp(chunk, 'parameter', this.#step + 1);
+      if (stateHome === 'nvme') homes.setStamp(chunk, 'state', this.#step + 1);
+    }
+    return { gradientNorm: norm, clipFactor, nonFinite };
+  }
+
+  /** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
+  #normsAtRest({ plan, map, walker, homes, tiers, views }: Planned): void {
+    const summed = accumulates(plan);
+    const { dtype } = this.#options;
+    const rest = stateDtype(dtype);
+    const pending = plan.chunks.filter(
+      ({ gradients, update }) => update !== 'none' && (summed || gradients.length > 1),
+    );
+    const chunks = new Set(pending.map(({ chunk }) => chunk));
+    walker.waitFor(
+      plan.tickets.filter(({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk)),
+      'norm',
+    );
+    for (const { chunk: id, gradients } of pending) {
+      const chunk = map.layout.chunks[id]!;
+      for (const [index, placed] of chunk.parameters.entries()) {
+        scope(() =>
+          noGrad(() => {
+            const parts = [...gradients]
+              .reverse()
+              .map((place) =>
+                views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
+              );
+            const [first, ...others] = parts;
+            if (others.length === 0) {
+              this.#norms.take(map.parameters[placed.id]!, first!);
+              return;
+            }
+            const total = first!.dtype === rest ? ops.clone(first!) : ops.to(first!, { dtype: rest });
+            for (const other of others) ops.addInPlace(total, other);
+            this.#norms.take(map.parameters[placed.id]!, total);
+          }),
+        );
+      }
+    }
+  }
+
+  /** The norm disagrees with the guess that nothing is clipped: the guessed updates are made again from intact inputs. */
+  #redoSpeculated({ plan, walker }: Planned, settings: UpdateSettings): void {
+    const guessed = new Set(plan.chunks.filter(({ update }) => update === 'speculated').map(({ chunk }) => chunk));
+    const of = ({ chunk, kind, cause }: Plan['tickets'][number]) =>
+      guessed.has(chunk) && kind !== 'gradient' && cause !== 'fetch';
+    const tickets = plan.tickets.filter(of);
+    walker.waitFor(tickets, 'redo');
+    walker.again(tickets, settings);
+  }
+
+  #updateOnDevice({ plan, map, tiers, homes, views }: Planned, settings: UpdateSettings, scale: number): void {
+    const { dtype, threads } = this.#options;
+    const rest = stateDtype(dtype);
+    const summed = accumulates(plan);
+    for (const id of plan.moments.at(-1)!.deviceUpdates) {
+      const chunk = map.layout.chunks[id]!;
+      const { parameter, state, gradients } = plan.chunks[id]!;
+      const stateAt = tiers.memory(homes.slotOf(id, state!));
+      const plane = chunk.elements * dtypeBytes(rest);
+      const segments = segmentsOf(map.layout, id);
+      for (const index of chunk.parameters.keys()) {
+        scope(() =>
+          noGrad(() => {
+            const at = (plane_: number) =>
+              views.tensorIn({ ...stateAt, offset: stateAt.offset + plane_ * plane }, chunk, index, rest);
+            const parts = [...gradients]
+              .reverse()
+              .map((place) =>
+                views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
+              );
+            let gradient = parts[0]!;
+            if (parts.length > 1) {
+              gradient = gradient.dtype === rest ? ops.clone(gradient) : ops.to(gradient, { dtype: rest });
+              for (const other of parts.slice(1)) ops.addInPlace(gradient, other);
+            }
+            const moments = stateMoments(settings);
+            native().optimizerUpdate(
+              settings.rule,
+              settings.groups[segments[index]!.group]!,
+              scale,
+              {
+                gradient: gradient.handle,
+                master: at(0).handle,
+                m: moments > 0 ? at(1).handle : null,
+                v: moments > 1 ? at(2).handle : null,
+                parameterOut: views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype).handle,
+              },
+              threads,
+            );
+          }),
+        );
+      }
+    }
+  }
+
+  /** Leaves every state as it is and brings the parameters, which gradients have overwritten, back from their masters. */
+  #skip({ walker, plan, map, homes }: Planned): void {
+    const { dtype, threads } = this.#options;
+    walker.reset();
+    for (const { chunk: id, update } of plan.chunks) {
+      if (update === 'none') continue;
+      const chunk = map.layout.chunks[id]!;
+      const bytes = new Uint8Array(chunk.elements * dtypeBytes(dtype));
+      scope(() => {
+        const master = homes.bytes(id, 'state', false);
+        const from = adopt(
+          native().arenaTensor(master.arena, master.offset, [chunk.elements], dtypeCode(stateDtype(dtype))),
+        );
+        const to = ops.empty([chunk.elements], { dtype });
+        native().castInto(to.handle, from.handle, threads);
+        native().readBytes(to.handle, bytes);
+      });
+      const { arena, offset } = homes.bytes(id, 'parameter', true);
+      native().arenaWrite(arena, offset, bytes);
+    }
+    homes.flush();
+  }
+
+  /** Ends a step that was not finished: what moves is stopped, what was overwritten is repaired. */
+  #abandon(): void {
+    const planned = this.#ready();
+    this.#moment = -1;
+    this.#current = null;
+    this.#depth = 0;
+    this.#begun.clear();
+    planned.views.unbindAll();
+    this.#skip(planned);
+  }
+
+  zeroGradients(): void {
+    if (this.#moment > 0 || this.#current !== null) this.#abandon();
+    else if (this.#moment === 0) this.#abandon();
+    this.#begun.clear();
+  }
+
+  prepareState(): void {
+    this.#quiesce();
+  }
+
+  /** Everything at its rest place. */
+  #quiesce(): Planned {
+    const planned = this.#ready();
+    if (this.#moment >= 0)
+      throw new TierraError('E_STATE', 'a training step is under way: finish it with engine.step() first');
+    planned.walker.drain();
+    return planned;
+  }
+
+  stateEntries(): StateEntry[] {
+    const { map, homes } = this.#quiesce();
+    return chunkEntries(map, homes, this.#options.dtype, stateMoments(this.#options.updateAt(0)));
+  }
+
+  park(): void {
+    throw new TierraError('E_UNSUPPORTED', 'parking activations is not there yet');
+  }
+
+  unpark(): void {}
+
+  use(): TierUse[] {
+    const { budgets, device } = this.#options;
+    const arenas = this.#planned?.plan.arenaBytes ?? { gpu: 0, host: 0, nvme: 0 };
+    const working = native().memoryStats(device).allocatedBytes;
+    const uses: TierUse[] = [{ tier: 'gpu', usedBytes: arenas.gpu + working, budgetBytes: budgets.gpu }];
+    if (arenas.host > 0) uses.push({ tier: 'host', usedBytes: arenas.host, budgetBytes: budgets.host });
+    if (arenas.nvme > 0) uses.push({ tier: 'nvme', usedBytes: arenas.nvme, budgetBytes: budgets.nvme });
+    return uses;
+  }
+
+  dispose(): void {
+    const planned = this.#planned;
+    this.#planned = null;
+    if (planned === null) return;
+    planned.walker.dispose();
+    planned.onDemand.dispose();
+    planned.views.unbindAll();
+    for (const parameter of this.#model.parameters()) parameter.unplace();
+    planned.tiers.dispose();
+    native().setMemoryCap(this.#options.device, null);
+  }
+}
+
+/** How many moments the rule keeps beside the master. */
+function stateMoments({ rule, groups }: UpdateSettings): number {
+  if (rule === 'adamw') return 2;
+  return rule === 'lion' || groups.some(({ momentum }) => momentum !== 0) ? 1 : 0;
+}
+
+function departure(unit: Unit, pass: Pass, moment: PlannedMoment, map: ModelMap): TierraError {
+  const expected = moment.unit < 0 ? moment.pass : `${moment.pass} of ${map.units[moment.unit]!.name}`;
+  return new TierraError(
+    'E_UNSUPPORTED',
+    `the step departs from its plan: ${pass} of ${unit.name} where ${expected} was expected`,
+    {
+      hint: 'Units must run in the same order in every step. Set memory.policy: off for models whose course changes.',
+    },
+  );
+}

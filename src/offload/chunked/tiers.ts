@@ -1,0 +1,100 @@
+/** The three arenas of a plan: GPU memory (RAM on a machine without one), host memory, files. Taken once, given back whole. */
+import { TierraError } from '../../core/errors.ts';
+import { formatBytes } from '../../core/units.ts';
+import type { Plan, Slot, SlotId } from '../../memory/index.ts';
+import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
+import { native } from '../../native/load.ts';
+import { cudaIndex } from '../device.ts';
+
+export interface DiskOptions {
+  readonly paths: readonly string[];
+  readonly sizeBytes: number | null;
+  readonly backend: 'auto' | 'uring' | 'threads';
+  readonly direct: boolean;
+  readonly verify: boolean;
+  readonly runId: string;
+}
+
+/** One extent on disk: where its payload begins in the swap. */
+export interface Extent {
+  readonly swap: SwapId;
+  readonly swapOffset: number;
+}
+
+export class Tiers {
+  readonly gpu: ArenaId;
+  readonly host: ArenaId | null;
+  readonly swap: SwapId | null;
+  readonly swapInfo: SwapInfo | null;
+  readonly #slots: readonly Slot[];
+  readonly #extents = new Map<SlotId, number>();
+
+  /** Takes everything `plan` asks for, or nothing. */
+  constructor(plan: Plan, device: string, disk: DiskOptions | null) {
+    const { arenaBytes } = plan;
+    this.#slots = plan.slots;
+    const index = Math.max(0, cudaIndex(device));
+    this.gpu = native().arenaCreate('device', Math.max(4096, arenaBytes.gpu), index, true);
+    try {
+      this.host = arenaBytes.host === 0 ? null : native().arenaCreate('host', arenaBytes.host, index, true);
+      try {
+        [this.swap, this.swapInfo] = this.#openSwap(disk);
+      } catch (error) {
+        if (this.host !== null) native().arenaDestroy(this.host);
+        throw error;
+      }
+    } catch (error) {
+      native().arenaDestroy(this.gpu);
+      throw error;
+    }
+  }
+
+  #openSwap(disk: DiskOptions | null): [SwapId | null, SwapInfo | null] {
+    let bytes = 0;
+    for (const slot of this.#slots) {
+      if (slot.tier !== 'nvme') continue;
+      this.#extents.set(slot.id, bytes);
+      bytes += native().swapExtentBytes(slot.bytes);
+    }
+    if (bytes === 0) return [null, null];
+    if (disk === null) throw new TierraError('E_INTERNAL', 'the plan uses a disk tier that is not configured');
+    if (disk.sizeBytes !== null && bytes > disk.sizeBytes) {
+      throw new TierraError(
+        'E_OUT_OF_MEMORY',
+        `memory.nvme: the plan needs ${formatBytes(bytes)} on disk with its trailers, memory.nvme.size is ${formatBytes(disk.sizeBytes)}`,
+        { hint: `Set memory.nvme.size to at least ${Math.ceil(bytes / 2 ** 20)}MiB.` },
+      );
+    }
+    const { paths, backend, direct, verify, runId } = disk;
+    const options = { paths, bytes, backend, direct, checksum: verify, runId };
+    const swap = native().swapOpen({ ...options, blockBytes: 4 * 2 ** 20, readDepth: 8, writeDepth: 8 });
+    return [swap, native().swapInfo(swap)];
+  }
+
+  slot(id: SlotId): Slot {
+    return this.#slots[id]!;
+  }
+
+  /** A slot's bytes in memory. Throws `E_INTERNAL` for a slot on disk. */
+  memory(id: SlotId): ArenaPlace {
+    const { tier, offset, label } = this.slot(id);
+    const arena = tier === 'gpu' ? this.gpu : tier === 'host' ? this.host : null;
+    if (arena === null) throw new TierraError('E_INTERNAL', `slot ${label} is not in memory`);
+    return { arena, offset };
+  }
+
+  /** A slot's extent on disk. */
+  extent(id: SlotId): Extent {
+    const swapOffset = this.#extents.get(id);
+    if (swapOffset === undefined || this.swap === null) {
+      throw new TierraError('E_INTERNAL', `slot ${this.slot(id).label} is not on disk`);
+    }
+    return { swap: this.swap, swapOffset };
+  }
+
+  dispose(): void {
+    native().arenaDestroy(this.gpu);
+    if (this.host !== null) native().arenaDestroy(this.host);
+    if (this.swap !== null) native().swapClose(this.swap);
+  }
+}

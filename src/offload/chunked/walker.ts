@@ -1,0 +1,280 @@
+/** Hands a plan's tickets to the native executor, one instance per step, and meets it once per moment. */
+import { TierraError } from '../../core/errors.ts';
+import {
+  type ChunkId,
+  type ChunkPlan,
+  type Layout,
+  type Place,
+  type Plan,
+  type Ticket as PlanTicket,
+  parameterBytes,
+} from '../../memory/index.ts';
+import type { ArenaElements, ArenaPlace, ExecutorId, Ticket, TicketId, UpdateSegment } from '../../native/binding.ts';
+import { native } from '../../native/load.ts';
+import { cudaIndex } from '../device.ts';
+import type { UpdateSettings } from '../store.ts';
+import type { Homes } from './homes.ts';
+import type { Tiers } from './tiers.ts';
+
+export interface WalkerOptions {
+  readonly plan: Plan;
+  readonly layout: Layout;
+  readonly tiers: Tiers;
+  readonly homes: Homes;
+  /** `c10::ScalarType` of parameters and gradients, and of states and sums. */
+  readonly computeCode: number;
+  readonly stateCode: number;
+  readonly device: string;
+  readonly updateThreads: number;
+}
+
+/** Scale cells take turns: the tickets of a step are long done when its cell comes round again. */
+const cells = 4;
+
+export class Walker {
+  readonly #options: WalkerOptions;
+  readonly #order: readonly number[];
+  #executor: ExecutorId;
+  /** Id of plan ticket t in the newest instance is `#ids[t]`, in the one before `#idsBefore[t]`; 0: does not exist. */
+  #ids: Float64Array;
+  #idsBefore: Float64Array;
+  #nextId = 1;
+  /** Instances handed over to this executor. */
+  #instances = 0;
+  #step = 0;
+
+  constructor(options: WalkerOptions) {
+    this.#options = options;
+    this.#order = submissionOrder(options.plan);
+    this.#executor = this.#create();
+    this.#ids = new Float64Array(options.plan.tickets.length);
+    this.#idsBefore = new Float64Array(options.plan.tickets.length);
+  }
+
+  get executor(): ExecutorId {
+    return this.#executor;
+  }
+
+  #create(): ExecutorId {
+    const { device, updateThreads } = this.#options;
+    const index = cudaIndex(device);
+    return native().executorCreate({ device: index, updateThreads, scaleCells: cells, timelineCapacity: 1 << 16 });
+  }
+
+  /** Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. */
+  begin(step: number, settings: UpdateSettings): void {
+    this.#idsBefore = this.#ids;
+    this.#ids = new Float64Array(this.#order.length);
+    const first = this.#instances === 0;
+    this.#step = step;
+    native().clearScale(this.#executor, this.#cell);
+    const tickets: Ticket[] = [];
+    for (const index of this.#order) {
+      const id = this.#nextId++;
+      this.#ids[index] = id;
+      tickets.push(this.#translate(this.#options.plan.tickets[index]!, id as TicketId, settings, first));
+    }
+    this.#instances++;
+    native().submit(this.#executor, tickets);
+  }
+
+  get #cell(): number {
+    return this.#instances % cells;
+  }
+
+  /** Moments of this instance are numbered from here. */
+  get #firstMoment(): number {
+    return (this.#instances - 1) * this.#options.plan.moments.length;
+  }
+
+  /** Waits for what moment `index` needs; returns milliseconds blocked. */
+  enter(index: number): number {
+    const { waits, waitsPrevious } = this.#options.plan.moments[index]!;
+    const ids: TicketId[] = waits.map((ticket) => this.#ids[ticket]! as TicketId);
+    if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#idsBefore[ticket]! as TicketId);
+    return ids.length === 0 ? 0 : native().wait(this.#executor, ids, `moment ${index}`);
+  }
+
+  /** The compute of moment `index` is done (or on its stream). */
+  leave(index: number): void {
+    native().reachMoment(this.#executor, this.#firstMoment + index);
+  }
+
+  /** Waits until these plan tickets of the newest instance are done. */
+  waitFor(tickets: Iterable<PlanTicket>, cause: string): void {
+    const ids = Array.from(tickets, ({ id }) => this.#ids[id]! as TicketId);
+    if (ids.length > 0) native().wait(this.#executor, ids, cause);
+  }
+
+  /** The factor for this step's gradients: deferred updates go once it is set. */
+  setScale(value: number): void {
+    native().setScale(this.#executor, (this.#instances - 1) % cells, value);
+  }
+
+  /** Runs tickets of the newest instance again, now, with the gradient scale of the step: their inputs are intact. */
+  again(tickets: readonly PlanTicket[], settings: UpdateSettings): void {
+    const ids = new Map<number, TicketId>();
+    const copies = tickets.map((ticket) => {
+      const id = this.#nextId++ as TicketId;
+      ids.set(ticket.id, id);
+      const after = ticket.after.flatMap((earlier) => ids.get(earlier) ?? []);
+      const copy = this.#translate(ticket, id, settings, true);
+      const scaled = 'rule' in copy ? { scaleCell: (this.#instances - 1) % cells } : {};
+      return { ...copy, ...scaled, after, afterMoment: -1, afterCell: -1 };
+    });
+    native().submit(this.#executor, copies);
+    native().wait(this.#executor, [...ids.values()], 'redo');
+  }
+
+  /** Waits for everything handed over. */
+  drain(): void {
+    native().drain(this.#executor);
+  }
+
+  /** Throws away what has not started and begins anew with an empty executor. */
+  reset(): void {
+    native().executorDestroy(this.#executor);
+    this.#executor = this.#create();
+    this.#instances = 0;
+    this.#nextId = 1;
+  }
+
+  dispose(): void {
+    native().executorDestroy(this.#executor);
+  }
+
+  #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings, first: boolean): Ticket {
+    const { plan, homes } = this.#options;
+    const after: TicketId[] = ticket.after.map((earlier) => this.#ids[earlier]! as TicketId);
+    let afterMoment = -1;
+    const base = this.#instances * plan.moments.length;
+    if (ticket.afterMoment >= 0) afterMoment = base + ticket.afterMoment;
+    if (!first) {
+      for (const earlier of ticket.afterPrevious) after.push(this.#idsBefore[earlier]! as TicketId);
+      if (ticket.afterMoment < 0 && ticket.afterPreviousMoment >= 0) {
+        afterMoment = base - plan.moments.length + ticket.afterPreviousMoment;
+      }
+    }
+    const chunk = ticket.chunk;
+    const common = { id, after, afterMoment, afterCell: -1, cause: ticket.cause, chunk };
+    const at = (place: Place): ArenaPlace => this.#options.tiers.memory(homes.slotOf(chunk, place));
+    switch (ticket.lane) {
+      case 'read':
+      case 'write': {
+        const [disk, memory] = ticket.lane === 'read' ? [ticket.from, ticket.to] : [ticket.to, ticket.from];
+        const { swap, swapOffset } = this.#options.tiers.extent(homes.slotOf(chunk, disk));
+        const { arena, offset } = at(memory);
+        return {
+          ...common,
+          lane: ticket.lane,
+          swap,
+          swapOffset,
+          arena,
+          arenaOffset: offset,
+          bytes: ticket.bytes,
+          step: this.#stampFor(ticket),
+        };
+      }
+      case 'toDevice':
+      case 'toHost': {
+        const [from, to] = [at(ticket.from), at(ticket.to)];
+        const places = { source: from.arena, sourceOffset: from.offset, target: to.arena, targetOffset: to.offset };
+        return { ...common, ...places, lane: ticket.lane, bytes: ticket.bytes, step: this.#step };
+      }
+      case 'update':
+        return ticket.cause === 'accumulate'
+          ? { ...common, ...this.#accumulation(ticket, at) }
+          : { ...common, ...this.#update(ticket, at, settings) };
+    }
+  }
+
+  #stampFor({ kind, lane, chunk }: PlanTicket): number {
+    if (kind === 'gradient') return this.#step + 1;
+    return lane === 'write' ? this.#step + 1 : this.#options.homes.stamp(chunk, kind);
+  }
+
+  #accumulation(ticket: PlanTicket, at: (place: Place) => ArenaPlace) {
+    const { layout, computeCode, stateCode } = this.#options;
+    return {
+      lane: 'update' as const,
+      step: this.#step,
+      count: layout.chunks[ticket.chunk]!.elements,
+      into: { ...at(ticket.to), dtype: stateCode },
+      from: { ...at(ticket.from), dtype: computeCode },
+      add: ticket.add ?? false,
+    };
+  }
+
+  #update(ticket: PlanTicket, at: (place: Place) => ArenaPlace, settings: UpdateSettings) {
+    const { layout, plan, computeCode, stateCode } = this.#options;
+    const chunk = layout.chunks[ticket.chunk]!;
+    const chunkPlan = plan.chunks[ticket.chunk]!;
+    const [state, stateOut] = [at(ticket.from), at(ticket.stateTo ?? ticket.from)];
+    const inPlace = state.arena === stateOut.arena && state.offset === stateOut.offset;
+    return {
+      lane: 'update' as const,
+      step: this.#step,
+      rule: settings.rule,
+      count: chunk.elements,
+      gradients: gradientOrder(ticket).map((place): ArenaElements => ({ ...at(place), dtype: this.#gradientCode() })),
+      state: { ...state, dtype: stateCode },
+      stateOut: inPlace ? null : stateOut,
+      parameterOut: { ...at(ticket.to), dtype: computeCode },
+      segments: segmentsOf(layout, ticket.chunk),
+      groups: settings.groups,
+      scaleCell: chunkPlan.update === 'deferred' ? this.#cell : -1,
+    };
+  }
+
+  /** Gradients rest as sums in the state's type where there are several micro-batches. */
+  #gradientCode(): number {
+    const { plan, computeCode, stateCode } = this.#options;
+    return accumulates(plan) ? stateCode : computeCode;
+  }
+}
+
+export function accumulates(plan: Plan): boolean {
+  return (
+    plan.moments.some(({ microBatch }) => microBatch > 0) ||
+    plan.moments.some(({ gradients, microBatch }) => microBatch < 0 && gradients.length > 0)
+  );
+}
+
+/** Uses are summed latest first, as backward met them. */
+function gradientOrder(ticket: PlanTicket): readonly Place[] {
+  return [...(ticket.gradients ?? [])].reverse();
+}
+
+/** One segment per parameter: what lies between them is padding and stays zero. */
+export function segmentsOf(layout: Layout, chunk: ChunkId): UpdateSegment[] {
+  return layout.chunks[chunk]!.parameters.map(({ offset, elements, group }) => ({
+    begin: offset,
+    count: elements,
+    group,
+  }));
+}
+
+/** Tickets in an order in which every one comes after what it waits for and urgent ones come early. */
+function submissionOrder(plan: Plan): number[] {
+  const waiting = plan.tickets.map(({ after }) => after.length);
+  const dependents: number[][] = plan.tickets.map(() => []);
+  for (const ticket of plan.tickets) for (const earlier of ticket.after) dependents[earlier]!.push(ticket.id);
+  const ready = plan.tickets.filter(({ id }) => waiting[id] === 0).map(({ id }) => id as number);
+  const before = (a: number, b: number): number => plan.tickets[a]!.priority - plan.tickets[b]!.priority || a - b;
+  ready.sort(before);
+  const order: number[] = [];
+  while (ready.length > 0) {
+    const next = ready.shift()!;
+    order.push(next);
+    for (const dependent of dependents[next]!) {
+      waiting[dependent]!--;
+      if (waiting[dependent] !== 0) continue;
+      let position = ready.findIndex((other) => before(dependent, other) < 0);
+      if (position < 0) position = ready.length;
+      ready.splice(position, 0, dependent);
+    }
+  }
+  if (order.length !== plan.tickets.length)
+    throw new TierraError('E_INTERNAL', 'the plan has tickets that wait for each other');
+  return order;
+}
