@@ -11,7 +11,8 @@ export interface GpuShares {
 
 /** The static policy's GPU: states from the bottom up to their share, parameters evenly spread up to theirs. */
 export function placeStaticOnGpu(model: StepModel, arenaBytes: number, shares: GpuShares): GpuChoice {
-  for (const [name, share] of Object.entries(shares)) {
+  for (const name of ['gpuParameters', 'gpuStates'] as const) {
+    const share = shares[name];
     check(share >= 0 && share <= 1, `memory.policy: ${name} is a fraction between 0 and 1, got ${share}`);
   }
   const resident = model.uses.map(() => false);

@@ -325,11 +325,11 @@ export class ChunkStore implements ParameterStore {
     }
     const scale = clipFactor / settings.lossScale;
     walker.setScale(scale);
-    if (scale !== 1) this.#redoSpeculated(planned, settings);
     walker.leave(normMoment);
     walker.enter(normMoment + 1);
     this.#updateOnDevice(planned, settings, scale);
     walker.leave(normMoment + 1);
+    if (scale !== 1) this.#redoSpeculated(planned, settings);
     for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {
       if (update === 'none') continue;
       if (flips) homes.flip(chunk);
@@ -376,13 +376,17 @@ export class ChunkStore implements ParameterStore {
     }
   }
 
-  /** The norm disagrees with the guess that nothing is clipped: the guessed updates are made again from intact inputs. */
+  /**
+   * The norm disagrees with the guess that nothing is clipped: the guessed updates are made again from intact inputs,
+   * once all others are done with the staging slots.
+   */
   #redoSpeculated({ plan, walker }: Planned, settings: UpdateSettings): void {
     const guessed = new Set(plan.chunks.filter(({ update }) => update === 'speculated').map(({ chunk }) => chunk));
     const of = ({ chunk, kind, cause }: Plan['tickets'][number]) =>
       guessed.has(chunk) && kind !== 'gradient' && cause !== 'fetch';
     const tickets = plan.tickets.filter(of);
-    walker.waitFor(tickets, 'redo');
+    if (tickets.length === 0) return;
+    walker.drain();
     walker.again(tickets, settings);
   }
 
@@ -508,13 +512,13 @@ export class ChunkStore implements ParameterStore {
   dispose(): void {
     const planned = this.#planned;
     this.#planned = null;
+    native().setMemoryCap(this.#options.device, null);
     if (planned === null) return;
     planned.walker.dispose();
     planned.onDemand.dispose();
     planned.views.unbindAll();
     for (const parameter of this.#model.parameters()) parameter.unplace();
     planned.tiers.dispose();
-    native().setMemoryCap(this.#options.device, null);
   }
 }
 

@@ -9,7 +9,15 @@ import {
   type Ticket as PlanTicket,
   parameterBytes,
 } from '../../memory/index.ts';
-import type { ArenaElements, ArenaPlace, ExecutorId, Ticket, TicketId, UpdateSegment } from '../../native/binding.ts';
+import type {
+  ArenaElements,
+  ArenaPlace,
+  DiskTicket,
+  ExecutorId,
+  Ticket,
+  TicketId,
+  UpdateSegment,
+} from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
 import type { UpdateSettings } from '../store.ts';
@@ -111,19 +119,37 @@ export class Walker {
     native().setScale(this.#executor, (this.#instances - 1) % cells, value);
   }
 
-  /** Runs tickets of the newest instance again, now, with the gradient scale of the step: their inputs are intact. */
+  /**
+   * Runs tickets of the newest instance again, now, with the gradient scale of the step. Old states are intact;
+   * a gradient that its update has overwritten in staging is read again from where it was parked.
+   */
   again(tickets: readonly PlanTicket[], settings: UpdateSettings): void {
     const ids = new Map<number, TicketId>();
-    const copies = tickets.map((ticket) => {
+    const copies = tickets.flatMap((ticket) => {
+      const copy = this.#translate(ticket, 0 as TicketId, settings, true);
+      const after = ticket.after.flatMap((earlier) => ids.get(earlier) ?? []);
+      const unpark = 'rule' in copy ? this.#unpark(ticket, after) : [];
       const id = this.#nextId++ as TicketId;
       ids.set(ticket.id, id);
-      const after = ticket.after.flatMap((earlier) => ids.get(earlier) ?? []);
-      const copy = this.#translate(ticket, id, settings, true);
       const scaled = 'rule' in copy ? { scaleCell: (this.#instances - 1) % cells } : {};
-      return { ...copy, ...scaled, after, afterMoment: -1, afterCell: -1 };
+      const waits = [...after, ...unpark.map((read) => read.id)];
+      return [...unpark, { ...copy, ...scaled, id, after: waits, afterMoment: -1, afterCell: -1 }];
     });
     native().submit(this.#executor, copies);
     native().wait(this.#executor, [...ids.values()], 'redo');
+  }
+
+  /** Reads of the gradients of an update that rest on disk. */
+  #unpark({ chunk, gradients = [] }: PlanTicket, after: readonly TicketId[]): DiskTicket[] {
+    const { plan, tiers, homes } = this.#options;
+    const rest = plan.chunks[chunk]!.gradients[0];
+    if (rest === undefined || tiers.slot(rest.slot).tier !== 'nvme') return [];
+    const { swap, swapOffset } = tiers.extent(rest.slot);
+    const { arena, offset } = tiers.memory(homes.slotOf(chunk, gradients[0]!));
+    const bytes = tiers.slot(rest.slot).bytes;
+    const place = { swap, swapOffset, arena, arenaOffset: offset, bytes, chunk, step: this.#step + 1 };
+    const id = this.#nextId++ as TicketId;
+    return [{ ...place, lane: 'read', id, after, afterMoment: -1, afterCell: -1, cause: 'park' }];
   }
 
   /** Waits for everything handed over. */
