@@ -202,7 +202,9 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
    * training will use. The first `forward` does it by itself; call it before to load a checkpoint or to evaluate.
    */
   prepare(input: Input): void {
-    this.store.prepare({ microBatches: this.#accumulate, accumulation: 'horizontal' }, (host) => this.#trace(host, input));
+    this.store.prepare({ microBatches: this.#accumulate, accumulation: 'horizontal' }, (host) =>
+      this.#trace(host, input),
+    );
   }
 
   /** One micro-batch for a store to watch; any scalar that depends on the whole output stands in for the loss. */
