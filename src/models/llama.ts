@@ -140,17 +140,24 @@ export class Llama extends LanguageModel {
   readonly blocks: readonly LlamaBlock[];
   readonly head: LanguageHead;
   readonly config: LlamaConfig;
+  readonly #rotary: Rotary;
 
   constructor(config: LlamaConfig) {
     super();
     this.config = config;
     const { hidden_size: width, head_dim: headSize, rope_theta: theta, rope_scaling: scaling } = config;
     const rotary = new Rotary({ headSize, theta, scaling });
+    this.#rotary = rotary;
     this.embedding = new TokenEmbedding(config).unit();
     this.blocks = Array.from({ length: config.num_hidden_layers }, () => new LlamaBlock(config, rotary).unit());
     const tied = config.tie_word_embeddings ? this.embedding.tokens.weight : null;
     const norm = new RMSNorm(width, config.rms_norm_eps);
     this.head = new LanguageHead(norm, width, config.vocab_size, tied, config.initializer_range).unit();
+  }
+
+  override unplace(): void {
+    super.unplace();
+    this.#rotary.dispose();
   }
 
   get lengthField(): string {

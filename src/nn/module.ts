@@ -94,7 +94,7 @@ export abstract class Module<Args extends readonly unknown[] = never, Result = u
     return this.train(false);
   }
 
-  /** Frees the memory of every parameter; `placeParameters` gives it again. */
+  /** Frees the memory of every parameter, and what else the model keeps; `placeParameters` gives it again. */
   unplace(): void {
     for (const parameter of this.parameters()) parameter.unplace();
   }

@@ -44,7 +44,7 @@ Forward forwardRows(const at::Tensor& hidden, const at::Tensor& weight, const at
   const int64_t rows = hidden.size(0);
   at::Tensor logSum = at::empty({rows}, hidden.options().dtype(wideType(hidden)));
   at::Tensor picked = at::empty_like(logSum);
-  at::Tensor targets = labels.clamp_min(0).unsqueeze(1);
+  at::Tensor targets = labels.masked_fill(labels.eq(kIgnored), 0).unsqueeze(1);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t length = std::min(chunk, rows - begin);
     at::Tensor logits = wideLogits(hidden.narrow(0, begin, length), weight);
@@ -74,7 +74,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const int64_t rows = hidden.size(0);
     at::Tensor factor = gradients[0] / saved[4];
     at::Tensor rowFactors = at::where(labels.ne(kIgnored), factor, at::zeros_like(factor)).unsqueeze(1);
-    at::Tensor targets = labels.clamp_min(0).unsqueeze(1);
+    at::Tensor targets = labels.masked_fill(labels.eq(kIgnored), 0).unsqueeze(1);
     at::Tensor hiddenGradient = at::empty_like(hidden);
     at::Tensor weightGradient;
     at::Tensor minusOne = at::full({1, 1}, -1, logSum.options());

@@ -52,23 +52,20 @@ interface BiasShape {
   readonly alibi: boolean;
 }
 
-/** `[1, 1 or h, t, s]`: -inf where a key may not be seen, ALiBi's slope times distance elsewhere. */
+/** `[1, 1 or h, t, s]`: -inf where a key may not be seen, ALiBi's slope times distance elsewhere; made on the device. */
 function scoreBias(shape: BiasShape, dtype: Dtype, device: DeviceName): Tensor {
   const { heads, length, keys, causal, window, alibi } = shape;
-  const slopes = alibi ? alibiSlopes(heads) : [0];
-  const values = new Float32Array(slopes.length * length * keys);
-  let at = 0;
-  for (const slope of slopes) {
-    for (let row = 0; row < length; row++) {
-      const position = keys - length + row;
-      for (let column = 0; column < keys; column++) {
-        const distance = position - column;
-        const hidden = (causal && distance < 0) || (window !== null && distance >= window);
-        values[at++] = hidden ? Number.NEGATIVE_INFINITY : -slope * Math.abs(distance);
-      }
-    }
+  const wide = { dtype: 'float32', device } as const;
+  const positions = ops.reshape(ops.arange(keys - length, keys, wide), [length, 1]);
+  const distance = ops.reshape(ops.sub(positions, ops.arange(0, keys, wide)), [1, 1, length, keys]);
+  let bias = ops.zeros([1, 1, length, keys], wide);
+  if (alibi) {
+    const slopes = ops.fromArray(alibiSlopes(heads), [1, heads, 1, 1], { device });
+    bias = ops.neg(ops.mul(ops.abs(distance), slopes));
   }
-  return ops.fromArray(values, [1, slopes.length, length, keys], { dtype, device });
+  if (causal) bias = ops.maskedFill(bias, ops.lt(distance, 0), Number.NEGATIVE_INFINITY);
+  if (window !== null) bias = ops.maskedFill(bias, ops.ge(distance, window), Number.NEGATIVE_INFINITY);
+  return ops.to(bias, { dtype });
 }
 
 /** Geometric slopes of ALiBi; for head counts that are no power of two, as the authors' code interpolates. */

@@ -40,12 +40,18 @@ export class Rotary {
     return ops.add(ops.mul(x, c), ops.mul(rotated, s));
   }
 
+  /** Frees the tables; they are made again when needed. */
+  dispose(): void {
+    this.#tables?.cos.dispose();
+    this.#tables?.sin.dispose();
+    this.#tables = null;
+  }
+
   #tablesFor(length: number, dtype: Dtype, device: DeviceName): { cos: Tensor; sin: Tensor } {
     const known = this.#tables;
     if (known !== null && known.length >= length && known.dtype === dtype && known.device === device) return known;
-    known?.cos.dispose();
-    known?.sin.dispose();
     const rows = Math.max(length, known === null ? 0 : 2 * known.length);
+    this.dispose();
     const table = (f: (x: number) => number): Tensor =>
       ops.fromArray(this.#angles(rows, f), [rows, 2 * this.#frequencies.length], { dtype, device }).keep();
     this.#tables = { length: rows, dtype, device, cos: table(Math.cos), sin: table(Math.sin) };

@@ -20,6 +20,8 @@ const divTensor = operator<[Tensor, Tensor], Tensor>('aten::div.Tensor(Tensor se
 const divScalar = operator<[Tensor, number], Tensor>('aten::div.Scalar(Tensor self, Scalar other) -> Tensor');
 const eqTensor = operator<[Tensor, Tensor], Tensor>('aten::eq.Tensor(Tensor self, Tensor other) -> Tensor');
 const eqScalar = operator<[Tensor, number], Tensor>('aten::eq.Scalar(Tensor self, Scalar other) -> Tensor');
+const ltScalar = operator<[Tensor, number], Tensor>('aten::lt.Scalar(Tensor self, Scalar other) -> Tensor');
+const geScalar = operator<[Tensor, number], Tensor>('aten::ge.Scalar(Tensor self, Scalar other) -> Tensor');
 const addInPlaceTensor = operator<[Tensor, Tensor, number?], Tensor>(
   'aten::add_.Tensor(Tensor(a!) self, Tensor other, *, Scalar alpha=1) -> Tensor(a!)',
 );
@@ -36,6 +38,8 @@ export const mul = (a: Tensor, b: Tensor | number): Tensor =>
 export const div = (a: Tensor, b: Tensor | number): Tensor =>
   typeof b === 'number' ? divScalar(a, b) : divTensor(a, b);
 export const eq = (a: Tensor, b: Tensor | number): Tensor => (typeof b === 'number' ? eqScalar(a, b) : eqTensor(a, b));
+export const lt = (a: Tensor, b: number): Tensor => ltScalar(a, b);
+export const ge = (a: Tensor, b: number): Tensor => geScalar(a, b);
 
 /** `a += scale * b`, in place; returns nothing, `a` keeps its handle. */
 export function addInPlace(a: Tensor, b: Tensor, scale = 1): void {
