@@ -7,7 +7,9 @@ const source = readFileSync(new URL('../../src/native/binding.ts', import.meta.u
 
 /** Names of an interface's own members and of those it extends, read from the contract's text. */
 function membersOf(name: string): string[] {
-  const found = new RegExp(`export interface ${name}(?:\\s+extends\\s+([\\w,\\s]+?))? \\{([\\s\\S]*?)\\}\\n`).exec(source);
+  const found = new RegExp(`export interface ${name}(?:\\s+extends\\s+([\\w,\\s]+?))? \\{([\\s\\S]*?)\\}\\n`).exec(
+    source,
+  );
   if (found === null) throw new Error(`binding.ts declares no interface ${name}`);
   const own = [...found[2]!.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)].map((match) => match[1]!);
   const inherited = (found[1] ?? '').split(',').map((base) => base.trim());
