@@ -5,7 +5,8 @@ import path from 'node:path';
 const count = (/** @type {any[]} */ tests, /** @type {string} */ status) =>
   tests.filter((test) => test.status === status).length;
 let failures = 0;
-const rows = [['file', 'passed', 'failed', 'skipped', 'seconds']];
+const header = ['file', 'passed', 'failed', 'skipped', 'seconds'];
+const rows = [header];
 /** @type {string[]} */
 const said = [];
 
@@ -30,9 +31,10 @@ for (const report of process.argv.slice(2)) {
   }
 }
 
-const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+const widths = header.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
 for (const row of rows) {
-  console.log(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '));
+  const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
+  console.log(cells.join('  '));
 }
 for (const line of said) console.log(`\n${line}`);
 process.exitCode = failures === 0 ? 0 : 1;

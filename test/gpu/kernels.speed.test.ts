@@ -13,15 +13,16 @@ if (typeof device !== 'string') {
 } else {
   it('prints what the kernels move per second', () => {
     const addon = native();
+    const where = device as string;
     const lines: string[] = [];
     /** The median of several rounds, the device waited for in each. */
     const measure = (what: string, bytesMoved: number, body: () => void): void => {
       const milliseconds: number[] = [];
       for (let round = -3; round < rounds; round++) {
-        addon.synchronize(device);
+        addon.synchronize(where);
         const started = performance.now();
         body();
-        addon.synchronize(device);
+        addon.synchronize(where);
         if (round >= 0) milliseconds.push(performance.now() - started);
       }
       const median = milliseconds.sort((a, b) => a - b)[rounds / 2]!;
@@ -31,7 +32,7 @@ if (typeof device !== 'string') {
     };
     scope(() =>
       noGrad(() => {
-        const made = (dtype: Dtype) => ops.zeros([count], { dtype, device });
+        const made = (dtype: Dtype) => ops.zeros([count], { dtype, device: where });
         const [gradient, parameter] = [made('bfloat16'), made('bfloat16')];
         const [master, m, v] = [made('float32'), made('float32'), made('float32')];
         ops.normalInPlace(gradient, 0, 1);
