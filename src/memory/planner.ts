@@ -23,8 +23,10 @@ import { measure, simulate } from './simulation.ts';
 
 /** Steps a candidate runs on the null device; the last one is measured. */
 const trialSteps = 2;
+/** With the disk in play a step reaches its steady course later. */
+const trialStepsWithDisk = 4;
 /** Steps the winner runs with every slot's contents followed. */
-const checkedSteps = 3;
+const checkedSteps = 4;
 
 /**
  * Compiles a traced step into a plan: everything on the GPU if it fits, otherwise the placement and schedule that the
@@ -81,9 +83,10 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
   const { input } = problem;
   const elements = input.layout.chunks.map((chunk) => chunk.elements);
   const { draft } = assembleStep({ ...problem, placement, budgets: input.budgets }, split);
-  const schedule = scheduleOfStep(draft, input.trace, elements, trialSteps);
+  const steps = placement.bytes.nvme > 0 ? trialStepsWithDisk : trialSteps;
+  const schedule = scheduleOfStep(draft, input.trace, elements, steps);
   const forecast = measure(schedule, runOnNullDevice(schedule, input.machine));
-  return { split, placement, tickets: draft.tickets.length, forecast };
+  return { split, placement, cost: (draft.tickets.length * (2 + steps)) / 4, forecast };
 }
 
 /** The winner becomes a plan, runs once more with every slot's contents followed, and takes its forecast along. */

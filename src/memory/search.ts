@@ -7,8 +7,8 @@ import { causes } from './schedule.ts';
 export interface Trial {
   readonly split: Split;
   readonly placement: Placement;
-  /** Tickets of one step. */
-  readonly tickets: number;
+  /** What the trial cost, in tickets of one step: drafting them once weighs as much as two simulated steps. */
+  readonly cost: number;
   readonly forecast: PlanForecast;
 }
 
@@ -52,7 +52,7 @@ export function improve(space: SearchSpace): Trial {
     if (known !== undefined) return known;
     const placement = space.feasible(split);
     const result = placement instanceof TierraError ? null : space.run(placement, split);
-    spent += result?.tickets ?? 0;
+    spent += result?.cost ?? 0;
     tried.set(key, result);
     return result;
   };

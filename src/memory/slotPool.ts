@@ -75,11 +75,17 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
   const evictable = (moment: number): number[] =>
     [...where].filter(([, slot]) => slot.occupant!.end < moment).map(([chunk]) => chunk);
   const acquire = (moment: number, own?: number): PoolSlot => {
-    let best: PoolSlot | undefined = own === undefined ? undefined : slots[own];
-    if (best !== undefined && best.occupant === null) return best;
-    best = undefined;
-    for (const slot of slots)
-      if (slot.occupant === null && (best === undefined || slot.freeAt < best.freeAt)) best = slot;
+    if (own !== undefined && slots[own]!.occupant === null) return slots[own]!;
+    // Slots that somebody has to come back to are taken last.
+    const reserved = new Set([...entry].filter(([chunk]) => !where.has(chunk)).map(([, slot]) => slots[slot]!));
+    let best: PoolSlot | undefined;
+    for (const slot of slots) {
+      if (slot.occupant !== null) continue;
+      const sooner = best === undefined || slot.freeAt < best.freeAt;
+      const kinder = best !== undefined && reserved.has(best) && !reserved.has(slot);
+      const ruder = best !== undefined && !reserved.has(best) && reserved.has(slot);
+      if (kinder || (sooner && !ruder)) best = slot;
+    }
     if (best !== undefined) return best;
     const candidates = evictable(moment);
     invariant(candidates.length > 0, `a pool of ${slotCount} slots is too small for moment ${moment}`);
@@ -129,7 +135,10 @@ export function schedulePool(demands: readonly PoolDemand[], options: PoolOption
     }
     for (const chunk of demand.expires) vacate(where.get(chunk)!, moment);
     for (const [chunk, slot] of [...where]) {
-      if (nextUse(chunk, moment) === Number.POSITIVE_INFINITY) vacate(slot, slot.occupant!.end);
+      const next = nextUse(chunk, moment);
+      // In a step that repeats, what is needed only in the next one and cannot stay for it is as good as gone.
+      const leftBehind = entry.size > 0 && next >= demands.length && !entry.has(chunk);
+      if (next === Number.POSITIVE_INFINITY || leftBehind) vacate(slot, slot.occupant!.end);
     }
     while (where.size > Math.max(0, slotCount - slack)) {
       const spare = [...where.keys()].filter((chunk) => nextUse(chunk, moment) > moment + 1);
