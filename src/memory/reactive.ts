@@ -39,7 +39,7 @@ export class ReactiveScheduler {
 
   constructor(options: ReactiveOptions) {
     this.#options = { ...options, slots: [...options.slots].sort((a, b) => a.bytes - b.bytes || a.id - b.id) };
-    this.#policy = options.policy ?? lruPolicy();
+    this.#policy = options.policy ?? lruPolicy(options.parameterBytes.length);
   }
 
   state(chunk: ChunkId): ParameterState {
@@ -63,8 +63,10 @@ export class ReactiveScheduler {
       if (this.state(chunk) === 'resident' || this.state(chunk) === 'inUse') this.#copy(chunk).move('pin');
     }
     const actions: ReactiveAction[] = [];
-    for (const chunk of chunks) {
-      if (this.#slotOf.has(chunk)) continue;
+    this.#freeLargerSlots(chunks, actions);
+    // Large ones first: small ones fit anywhere.
+    const missing = chunks.filter((chunk) => !this.#slotOf.has(chunk));
+    for (const chunk of missing.sort((a, b) => this.#bytes(b) - this.#bytes(a))) {
       const slot = this.#makeRoom(chunk, wanted, moment, actions);
       this.#copy(chunk).move('fetch');
       this.#slotOf.set(chunk, slot);
@@ -107,9 +109,27 @@ export class ReactiveScheduler {
     });
   }
 
-  #makeRoom(chunk: ChunkId, wanted: ReadonlySet<number>, moment: number, actions: ReactiveAction[]): Slot {
+  #bytes(chunk: number): number {
     const bytes = this.#options.parameterBytes[chunk];
     invariant(bytes !== undefined, `chunk ${chunk} has no size`);
+    return bytes;
+  }
+
+  /** A chunk that sits in a larger slot than it needs must not keep a larger chunk of the same unit out: it moves. */
+  #freeLargerSlots(chunks: readonly ChunkId[], actions: ReactiveAction[]): void {
+    const missing = chunks.filter((chunk) => !this.#slotOf.has(chunk)).map((chunk) => this.#bytes(chunk));
+    for (const chunk of chunks) {
+      const slot = this.#slotOf.get(chunk);
+      const enough = this.#options.slots.find(({ bytes }) => bytes >= this.#bytes(chunk))!;
+      const blocks = missing.some((bytes) => bytes > enough.bytes);
+      if (slot === undefined || slot.bytes === enough.bytes || !blocks || this.state(chunk) !== 'inUse') continue;
+      this.#copy(chunk).move('unpin');
+      this.#evict(chunk, actions);
+    }
+  }
+
+  #makeRoom(chunk: ChunkId, wanted: ReadonlySet<number>, moment: number, actions: ReactiveAction[]): Slot {
+    const bytes = this.#bytes(chunk);
     const fitting = this.#options.slots.filter((slot) => slot.bytes >= bytes);
     const free = fitting.find((slot) => !this.#occupant.has(slot.id));
     if (free !== undefined) return free;

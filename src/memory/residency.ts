@@ -35,7 +35,7 @@ export function planResidency(model: StepModel, placement: Placement, options: R
     // A fresh cursor for each walk: lookups never go back in time.
     const poolOptions = (): PoolOptions => {
       const nextUse = nextUseOf(uses);
-      const policy = eviction === 'lru' ? lruPolicy() : beladyPolicy(nextUse);
+      const policy = eviction === 'lru' ? lruPolicy(model.uses.length) : beladyPolicy(nextUse);
       return { slotCount, policy, nextUse, slack: pool === 'normal' ? slack : 0 };
     };
     return steps === 1 ? scheduleCyclicPool(demands, poolOptions) : schedulePool(demands, poolOptions());

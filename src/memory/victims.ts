@@ -33,9 +33,9 @@ export function beladyPolicy(nextUse: NextUse): VictimPolicy {
   };
 }
 
-/** Least recently used, the baseline every cache is compared with. */
-export function lruPolicy(): VictimPolicy {
-  const recency = new LRUCache<number, true>({ max: 1 << 20 });
+/** Least recently used, the baseline every cache is compared with; `chunks` bounds how many there are. */
+export function lruPolicy(chunks: number): VictimPolicy {
+  const recency = new LRUCache<number, true>({ max: Math.max(1, chunks) });
   return {
     touch(chunk) {
       recency.set(chunk, true);

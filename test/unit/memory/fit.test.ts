@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { isTierraError } from '../../../src/core/errors.ts';
+import { fits, largestThat, planStep, smallestChange } from '../../../src/memory/index.ts';
+import { problems } from './arbitraries.ts';
+
+describe('what would fit', () => {
+  it('names a change that is enough, and in the error too', () => {
+    let refused = 0;
+    fc.assert(
+      fc.property(problems, (input) => {
+        if (fits(input)) return;
+        refused++;
+        const changes = smallestChange(input);
+        const budgets = { ...input.budgets };
+        for (const { tier, toBytes } of changes) budgets[tier] = toBytes;
+        expect(changes.length).toBeGreaterThan(0);
+        expect(() => planStep({ ...input, budgets })).not.toThrow();
+        try {
+          planStep(input);
+          expect.unreachable();
+        } catch (error) {
+          if (!isTierraError(error, 'E_PLAN')) throw error;
+          expect(error.hint).toMatch(/^The smallest change that makes it fit: raise memory\.(gpu|cpu|nvme\.size) to /);
+        }
+      }),
+      { numRuns: 40 },
+    );
+    expect(refused).toBeGreaterThan(5);
+  }, 60_000);
+
+  it('finds the largest size that fits', () => {
+    expect(largestThat((layers) => layers * layers <= 1000, 1, 500)).toBe(31);
+    expect(largestThat(() => true, 1, 500)).toBe(500);
+    expect(largestThat(() => false, 1, 500)).toBeNull();
+  });
+});
