@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { byteTokenizer, loadTokenizer, type Tokenizer } from '../data/index.ts';
-import { buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
+import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import { native } from '../native/load.ts';
 import { ForwardRunner, KeyValueCache, type UnitHost, withRunner } from '../nn/index.ts';
 import { noGrad, ops, scope } from '../tensor/index.ts';
@@ -137,9 +137,9 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
       },
     );
   }
-  const context = launch(config);
+  const context = launch({ ...config, precision: precisionFor(config, built) });
   const weights = valuesFor(built)!;
-  using engine = initialize({ context, model: built.model, values: weights.values, totalSteps: 1 });
+  using engine = initialize({ context, model: built.model, values: weights.values, forTraining: false });
   weights.close();
   if (config.sample.prompt !== '') write(config.sample.prompt);
   await writeSample(
@@ -150,6 +150,21 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
     signal,
   );
   write('\n');
+}
+
+const savedTypes: Readonly<Record<string, Config['precision']>> = {
+  float64: 'fp64',
+  float32: 'fp32',
+  bfloat16: 'bf16',
+  float16: 'fp16',
+};
+
+/** `auto` computes on a GPU in the type of the weights; on a CPU in fp32, which holds all narrower types exactly. */
+function precisionFor({ precision, device }: Config, { hfConfig }: BuiltModel): Config['precision'] {
+  if (precision !== 'auto') return precision;
+  const saved = savedTypes[String(hfConfig.dtype ?? hfConfig.torch_dtype)] ?? 'auto';
+  const onCpu = device === 'cpu' || native().deviceCount() === 0;
+  return onCpu && saved !== 'fp64' ? 'fp32' : saved;
 }
 
 /** The Hugging Face folder that `location` means: itself, a checkpoint's `model/`, or that of a run's newest checkpoint. */

@@ -19,6 +19,8 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly trainData?: { readonly batchesPerEpoch: number | null };
   /** Optimizer steps of the whole run, which the learning-rate schedule spans; default `train.steps` or `train.epochs`. */
   readonly totalSteps?: number;
+  /** False where no step will be taken: only the weights need room, and the run needs no length. Default true. */
+  readonly forTraining?: boolean;
   /** First values of the parameters, such as loaded weights; default: the initialisers. */
   readonly values?: ValueSource;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
@@ -27,8 +29,8 @@ export interface InitializeOptions<Input, Output, Label> {
 
 /**
  * Turns a model into something that trains: its units are numbered, its parameters get memory and initial values where
- * `memory:` says, and the optimizer's groups are fixed. Throws `E_ARGUMENT` when a parameter lies outside every unit, `E_CONFIG` when the number of steps
- * is unknown.
+ * `memory:` says, and the optimizer's groups are fixed. Throws `E_ARGUMENT` when a parameter lies outside every unit, `E_CONFIG` when the number
+ * of steps is unknown, `E_OUT_OF_MEMORY` when the model does not fit.
  */
 export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
   options: InitializeOptions<Input, Output, Label>,
@@ -47,9 +49,12 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     );
   }
   for (const unit of units) unit.activations = activationsFor(config.memory.activations, unit.activations);
-  const totalSteps = options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null);
+  const { forTraining = true } = options;
+  const totalSteps = !forTraining
+    ? 1
+    : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
-  const store = createStore(model as AnyModule, units, context, updates, options.values);
+  const store = createStore(model as AnyModule, units, context, updates, options.values, forTraining);
   return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });
 }
 

@@ -13,6 +13,7 @@ import type { ParameterStore } from '../offload/store.ts';
 import { dtypeBytes } from '../tensor/index.ts';
 import { currentRunId } from './checkpoint/index.ts';
 import type { Context } from './launch.ts';
+import { placeResident } from './residentFit.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
 /** The store that the `memory:` section asks for: chunks on tiers when it sets a budget, everything resident otherwise. */
@@ -22,6 +23,7 @@ export function createStore(
   context: Context,
   updates: UpdateSchedule,
   values?: ValueSource,
+  forTraining = true,
 ): ParameterStore {
   const { config, device, dtype } = context;
   const common = {
@@ -35,7 +37,9 @@ export function createStore(
   };
   const { memory } = config;
   if (memory.policy === 'off' || !asksForTiers(memory)) {
-    return new ResidentStore(model, { ...common, moments: updates.moments });
+    const { moments } = updates;
+    const create = (): ParameterStore => new ResidentStore(model, { ...common, moments });
+    return placeResident(model, context, moments.length, forTraining, create);
   }
   const { chunkSize } = memory;
   return new ChunkStore(model, units, {

@@ -25,7 +25,7 @@ export function reporting(progress: Progress): Hook {
   };
 }
 
-/** Mean loss on the validation set every `train.evaluateEvery` steps and at the end, always on the same batches. */
+/** Mean loss on the validation set before the first step, every `train.evaluateEvery` steps and at the end: the same batches each time. */
 export function evaluating(config: Config, validation: TokenDataset | null, progress: Progress): Hook {
   const { evaluateEvery, evaluateBatches, batchSize } = config.train;
   if (validation === null || validation.sequences === 0) return {};
@@ -41,6 +41,9 @@ export function evaluating(config: Config, validation: TokenDataset | null, prog
     progress.evaluation({ step, loss });
   };
   return {
+    async beforeTrain(trainer) {
+      if (evaluateEvery !== null && trainer.engine.steps === 0) await evaluate(trainer);
+    },
     async afterStep(trainer, { step }) {
       if (evaluateEvery !== null && step % evaluateEvery === 0) await evaluate(trainer);
     },

@@ -28,6 +28,8 @@ export interface UpdateResult {
 
 export interface TierUse {
   readonly tier: 'gpu' | 'host' | 'nvme';
+  /** What a person calls it here, where that is another word. */
+  readonly label?: string;
   readonly usedBytes: number;
   readonly budgetBytes: number;
 }

@@ -3,7 +3,7 @@ import { bar, sparkline } from './charts.ts';
 import type { History } from './history.ts';
 import type { EvaluationReport, RunStart, StepReport, TierName } from './progress.ts';
 import { type Piece, widthOf } from './terminal.ts';
-import { leftText, lossText, memoryText, normText, rateText, speedText } from './words.ts';
+import { leftText, lossText, memoryText, normText, rateText, speedText, tierText } from './words.ts';
 
 /** Everything the status block shows. */
 export interface BlockState {
@@ -27,7 +27,7 @@ export function renderBlock(state: BlockState, columns: number): Piece[][] {
     rateLine(state),
     ...(state.last?.memory ?? []).map((use): Piece[] => {
       const { filled, rest } = bar(use.usedBytes / use.budgetBytes, width);
-      return [label(use.tier), [tierColors[use.tier], filled], ['dim', rest], `  ${memoryText(use)}`];
+      return [label(tierText(use)), [tierColors[use.tier], filled], ['dim', rest], `  ${memoryText(use)}`];
     }),
   ];
 }

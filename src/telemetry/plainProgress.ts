@@ -11,6 +11,7 @@ import {
   savedText,
   speedText,
   startText,
+  tierText,
 } from './words.ts';
 
 /**
@@ -46,7 +47,7 @@ export class PlainProgress implements Progress {
       `norm ${normText(report.gradientNorm)}`,
       speedText(report.tokensPerSecond),
       `left ${leftText(report.secondsLeft)}`,
-      ...report.memory.map((use) => `${use.tier} ${memoryText(use)}`),
+      ...report.memory.map((use) => `${tierText(use)} ${memoryText(use)}`),
     ];
     this.note(fields.join('  '));
   }

@@ -3,6 +3,8 @@ export type TierName = 'gpu' | 'host' | 'nvme';
 /** What one tier holds now, against what it may hold. */
 export interface TierUse {
   readonly tier: TierName;
+  /** What a person calls it here, where that is another word: `cpu` for training that lives in RAM. Default: `tier`. */
+  readonly label?: string;
   readonly usedBytes: number;
   readonly budgetBytes: number;
 }

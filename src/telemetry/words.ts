@@ -17,6 +17,8 @@ export function leftText(seconds: number | undefined): string {
   return seconds < 60 ? `${Math.ceil(seconds)}s` : formatSeconds(seconds);
 }
 
+export const tierText = ({ tier, label }: TierUse): string => label ?? tier;
+
 export const memoryText = ({ usedBytes, budgetBytes }: TierUse): string =>
   `${formatBytes(usedBytes)} of ${formatBytes(budgetBytes)}`;
 

@@ -144,8 +144,9 @@ export class ResidentStore implements ParameterStore {
 
   use(): TierUse[] {
     const { device } = this.#options;
-    const budgetBytes = device === 'cpu' ? totalmem() : native().deviceInfo(cudaIndex(device)).totalBytes;
-    return [{ tier: 'gpu', usedBytes: native().memoryStats(device).allocatedBytes, budgetBytes }];
+    const usedBytes = native().memoryStats(device).allocatedBytes;
+    if (device === 'cpu') return [{ tier: 'gpu', label: 'cpu', usedBytes, budgetBytes: totalmem() }];
+    return [{ tier: 'gpu', usedBytes, budgetBytes: native().deviceInfo(cudaIndex(device)).totalBytes }];
   }
 
   dispose(): void {
