@@ -4,7 +4,9 @@
  * over, release.
  *
  * Graphs are cut where tensors cross a unit's edge: the tensor becomes a leaf (a `Port`), what computed it stays with
- * the record that made it. Computation outside units ("glue") is cut in the same way when its result enters a unit.
+ * the record that made it. Computation outside units ("glue") is cut after every operator while the tape records, so
+ * that it is walked in the order in which it was computed; glue made outside `record` is cut when its result enters a
+ * unit or is a loss.
  *
  * Gradients of a tensor used several times are summed in the order of plain autograd, latest use first: the partial sum
  * of later uses enters the earlier unit's backward as an extra root at the same leaf, so that libtorch itself adds to it.
@@ -12,6 +14,7 @@
 import { check, TierraError } from '../core/errors.ts';
 import { native } from '../native/load.ts';
 import { adopt, grad, isFloating, noGrad, ops, scope, type Tensor, withGrad } from '../tensor/index.ts';
+import { type OperatorObserver, observingOperators } from '../tensor/operator.ts';
 import { forEachTensor, mapTensors } from '../tensor/scope.ts';
 import { type RandomKey, randomKeys } from './randomKeys.ts';
 import { runInside, type UnitRunner, withRunner } from './runner.ts';
@@ -41,9 +44,11 @@ interface UnitRecord {
 
 interface GlueRecord {
   readonly kind: 'glue';
-  /** What the port's leaf was before the cut, with its graph. */
-  readonly root: Tensor;
-  readonly port: Port;
+  readonly outputs: readonly Port[];
+  /** What the outputs' leaves were before the cut, with their graph. */
+  readonly roots: readonly Tensor[];
+  /** What the graph starts from, where that is known. */
+  readonly inputs: readonly Port[] | null;
 }
 
 export interface BackwardOptions {
@@ -69,7 +74,8 @@ export class Tape implements UnitRunner {
 
   /** Runs `body` with this tape recording. */
   record<Result>(body: () => Result): Result {
-    return withRunner(this, () => withGrad(body));
+    const told: OperatorObserver = (args, result) => this.#recordGlue(args, result);
+    return observingOperators(told, () => withRunner(this, () => withGrad(body)));
   }
 
   run<Args extends readonly unknown[], Result>(unit: Unit, args: Args, forward: (...args: Args) => Result): Result {
@@ -82,7 +88,7 @@ export class Tape implements UnitRunner {
       for (const port of inputs) this.#unpark(port);
       result = scope(() => {
         randomKeys.apply(unit, key);
-        const body = () => runInside(() => forward(...args));
+        const body = () => observingOperators(null, () => runInside(() => forward(...args)));
         return unit.activations === 'keep' ? withGrad(body) : noGrad(body);
       });
     } finally {
@@ -224,25 +230,49 @@ export class Tape implements UnitRunner {
     return withGrad(() => runInside(record.recompute));
   }
 
-  #glueBackward({ root, port }: GlueRecord): void {
-    if (port.gradient === null) return;
-    const ports = [...this.#ports.values()].filter((candidate) => candidate !== port);
-    const reached = native()
-      .reachableLeaves(
-        [root.handle],
-        ports.map(({ leaf }) => leaf.handle),
-      )
-      .map((index) => ports[index]!);
-    const partial = reached.filter(({ gradient }) => gradient !== null);
-    const gradients = grad(
-      [root, ...partial.map(({ leaf }) => leaf)],
-      reached.map(({ leaf }) => leaf),
-      [port.gradient, ...partial.map(({ gradient }) => gradient)],
-      true, // glue segments may share parts of one graph; it goes when the tape is cleared
+  #glueBackward(record: GlueRecord): void {
+    const { outputs, roots } = record;
+    const reached = outputs.some(({ gradient }) => gradient !== null) ? this.#glueInputs(record) : [];
+    if (reached.length > 0) {
+      for (const port of [...reached, ...outputs]) this.#unpark(port);
+      const graded = [...roots.keys()].filter((index) => outputs[index]!.gradient !== null);
+      const partial = reached.filter(({ gradient }) => gradient !== null);
+      const gradients = grad(
+        [...graded.map((index) => roots[index]!), ...partial.map(({ leaf }) => leaf)],
+        reached.map(({ leaf }) => leaf),
+        [...graded.map((index) => outputs[index]!.gradient), ...partial.map(({ gradient }) => gradient)],
+        true, // glue segments may share parts of one graph; it goes when the tape is cleared
+      );
+      for (const [index, source] of reached.entries()) this.#setGradient(source, gradients[index]!);
+    }
+    for (const root of roots) root.dispose();
+    for (const port of outputs) this.#closePort(port);
+  }
+
+  #glueInputs({ outputs, roots, inputs }: GlueRecord): readonly Port[] {
+    if (inputs !== null) return inputs;
+    const ports = [...this.#ports.values()].filter((candidate) => !outputs.includes(candidate));
+    const found = native().reachableLeaves(
+      roots.map(({ handle }) => handle),
+      ports.map(({ leaf }) => leaf.handle),
     );
-    for (const [index, source] of reached.entries()) this.#setGradient(source, gradients[index]!);
-    root.dispose();
-    this.#closePort(port);
+    return found.map((index) => ports[index]!);
+  }
+
+  /** Cuts the graph behind one operator outside units, if it has any. */
+  #recordGlue(args: unknown, result: unknown): void {
+    const made = distinctTensors(result).filter((tensor) => !this.#ports.has(tensor) && tensor.requiresGrad);
+    if (made.length === 0) return;
+    const sources = distinctTensors(args).filter((tensor) => tensor.requiresGrad);
+    const inputs = sources.map((tensor) => this.#ports.get(tensor));
+    this.#cut(made, inputs.includes(undefined) ? null : (inputs as Port[]));
+  }
+
+  #cut(tensors: readonly Tensor[], inputs: readonly Port[] | null): readonly Port[] {
+    const roots = tensors.map((tensor) => this.#own(adopt(native().cutGraph(tensor.handle))));
+    const outputs = tensors.map((tensor) => this.#openPort(tensor));
+    this.#records.push({ kind: 'glue', outputs, roots, inputs });
+    return outputs;
   }
 
   /** Ports of the distinct tensors in `args` that carry gradients; glue results are cut here. */
@@ -256,10 +286,7 @@ export class Tape implements UnitRunner {
     const known = this.#ports.get(tensor);
     if (known !== undefined) return known;
     if (!tensor.requiresGrad) return null;
-    const root = this.#own(adopt(native().cutGraph(tensor.handle)));
-    const port = this.#openPort(tensor);
-    this.#records.push({ kind: 'glue', root, port });
-    return port;
+    return this.#cut([tensor], null)[0]!;
   }
 
   #openPort(tensor: Tensor): Port {
@@ -279,6 +306,7 @@ export class Tape implements UnitRunner {
   /** Parks the inputs that model code has let go of: nothing outside the tape can read them any more. */
   #parkUnheld(): void {
     this.#toPark = this.#toPark.filter((port) => {
+      if (port.parked) return false; // an input of several parked calls
       if (!port.outside.isDisposed) return true;
       this.#host.park(port.leaf);
       port.parked = true;

@@ -26,6 +26,22 @@ export function scalarType(dtype: Dtype | undefined): number | undefined {
 /** Every schema declared through `operator`, for the test. */
 export const declaredSchemas: string[] = [];
 
+/** Told of every operator call: its arguments and its typed result. */
+export type OperatorObserver = (args: readonly Operand[], result: unknown) => void;
+
+let observer: OperatorObserver | null = null;
+
+/** Runs `body` with `told` hearing of every operator call in it; null silences a surrounding observer. */
+export function observingOperators<Result>(told: OperatorObserver | null, body: () => Result): Result {
+  const before = observer;
+  observer = told;
+  try {
+    return body();
+  } finally {
+    observer = before;
+  }
+}
+
 /** An operator from its schema, e.g. `aten::mm(Tensor self, Tensor mat2) -> Tensor`. Found in libtorch at first call. */
 export function operator<Args extends readonly Operand[], Result>(schema: string): (...args: Args) => Result {
   declaredSchemas.push(schema);
@@ -36,7 +52,9 @@ export function operator<Args extends readonly Operand[], Result>(schema: string
   return (...args) => {
     const binding = native();
     id ??= binding.findOperator(name, overload);
-    return wrap(binding.call(id, ...args.map(box))) as Result;
+    const result = wrap(binding.call(id, ...args.map(box)));
+    observer?.(args, result);
+    return result as Result;
   };
 }
 
