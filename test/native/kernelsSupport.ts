@@ -21,11 +21,10 @@ const wheelFolders = (site: string): string[] =>
 const holdsNvrtc = (folder: string): boolean =>
   existsSync(folder) && readdirSync(folder).some((name) => /^libnvrtc\.so\.1[23]$/.test(name));
 
-/** Those of the Python on the path, and of our own environment. */
+/** Those of the Python on the path, and the folder that `.ci/run` installs the wheel into. */
 function sitePackages(): string[] {
   const script = 'import sys; print("\\n".join(p for p in sys.path if p.endswith("-packages")))';
   const asked = spawnSync('python3', ['-c', script], { encoding: 'utf8' });
-  const own = path.join(import.meta.dirname, '../../.torch');
-  const kept = existsSync(own) ? [own, ...readdirSync(own).map((name) => path.join(own, name))] : [];
-  return [...(asked.stdout ?? '').split('\n').filter((line) => line !== ''), ...kept];
+  const own = path.join(import.meta.dirname, '../../build/nvrtc');
+  return [own, ...(asked.stdout ?? '').split('\n').filter((line) => line !== '')];
 }
