@@ -40,6 +40,7 @@ export function planStep(input: PlanInput): Plan {
 export interface Compiled {
   readonly plan: Plan;
   readonly placement: Placement;
+  readonly split: Split;
 }
 
 export function compileStep(input: PlanInput): Compiled {
@@ -98,5 +99,5 @@ function finishPlan(problem: Problem, { placement, split }: Trial): Compiled {
     input.machine,
   );
   const forecast = { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds };
-  return { plan: { ...plan, forecast }, placement };
+  return { plan: { ...plan, forecast }, placement, split };
 }

@@ -1,7 +1,8 @@
+import { TierraError } from '../core/errors.ts';
 import { assembleReactive } from './assemble.ts';
 import type { Plan } from './plan.ts';
 import { compileStep } from './planner.ts';
-import { type PlanInput, stateProblem } from './problem.ts';
+import { attempt, type PlanInput, place, stateProblem } from './problem.ts';
 import { unroll } from './program.ts';
 import type { Eviction } from './residency.ts';
 import { type Simulation, simulate } from './simulation.ts';
@@ -22,12 +23,15 @@ export interface PolicyComparison {
 }
 
 /**
- * Plans a step and runs it on the null device beside the two reactive policies. All three have the same homes, the same GPU
- * slots and the same host optimizer: only eviction and the time of each fetch differ.
+ * Plans a step and runs it on the null device beside the two reactive policies. All three have the same GPU
+ * memory, state homes and host optimizer: only what stays, what leaves and the time of each fetch differ.
  */
 export function comparePolicies(input: PlanInput): PolicyComparison {
-  const { plan, placement } = compileStep(input);
+  const { plan, placement: chosen, split } = compileStep(input);
   const problem = stateProblem(input);
+  // What the plan keeps for good is a decision about eviction: reactive policies get that memory as slots.
+  const open = plan.tickets.length === 0 ? chosen : attempt(() => place(problem, { ...split, residents: 0 }));
+  const placement = open instanceof TierraError || input.policy?.kind === 'static' ? chosen : open;
   const react = (eviction: Eviction): Simulation =>
     simulate(
       assembleReactive({ ...problem, placement, budgets: input.budgets }, eviction, warmSteps + 1),

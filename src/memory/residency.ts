@@ -25,8 +25,9 @@ export function planResidency(model: StepModel, placement: Placement, options: R
   const perStep = model.trace.moments.length;
   const uses = model.uses.map((use) => {
     const all = Array.from({ length: steps }, (_, step) => use.moments.map((moment) => step * perStep + moment)).flat();
-    const staysOver = steps === 1 && use.parts === 0 && use.moments.length > 0;
-    return staysOver ? [...all, perStep + use.moments[0]!] : all;
+    // What no step changes is needed again after the last one: it does not leave by itself at the end.
+    const staysOver = use.parts === 0 && use.moments.length > 0;
+    return staysOver ? [...all, steps * perStep + use.moments[0]!] : all;
   });
   const schedule = (pool: PoolName): PoolSchedule => {
     const slotCount = placement.pools[pool].count;
@@ -35,7 +36,10 @@ export function planResidency(model: StepModel, placement: Placement, options: R
     // A fresh cursor for each walk: lookups never go back in time.
     const poolOptions = (): PoolOptions => {
       const nextUse = nextUseOf(uses);
-      const policy = eviction === 'lru' ? lruPolicy(model.uses.length) : beladyPolicy(nextUse);
+      const policy =
+        eviction === 'lru'
+          ? lruPolicy(model.uses.length)
+          : beladyPolicy(nextUse, (chunk) => model.uses[chunk]!.parameterBytes);
       return { slotCount, policy, nextUse, slack: pool === 'normal' ? slack : 0 };
     };
     return steps === 1 ? scheduleCyclicPool(demands, poolOptions) : schedulePool(demands, poolOptions());

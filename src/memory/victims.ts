@@ -13,8 +13,8 @@ export interface VictimPolicy {
 /** Next use of a chunk strictly after a moment; `Infinity` when there is none. */
 export type NextUse = (chunk: number, moment: number) => number;
 
-/** Belady's MIN: the furthest next use leaves; ties go to the larger id, so that plans are deterministic. */
-export function beladyPolicy(nextUse: NextUse): VictimPolicy {
+/** Belady's MIN: the furthest next use leaves; of equals the smallest, which costs least to bring back, then the larger id. */
+export function beladyPolicy(nextUse: NextUse, bytes: (chunk: number) => number = () => 0): VictimPolicy {
   return {
     touch() {},
     forget() {},
@@ -23,7 +23,8 @@ export function beladyPolicy(nextUse: NextUse): VictimPolicy {
       let furthest = nextUse(worst, moment);
       for (const chunk of candidates) {
         const next = nextUse(chunk, moment);
-        if (next > furthest || (next === furthest && chunk > worst)) {
+        const lighter = bytes(chunk) - bytes(worst);
+        if (next > furthest || (next === furthest && (lighter < 0 || (lighter === 0 && chunk > worst)))) {
           worst = chunk;
           furthest = next;
         }
