@@ -9,7 +9,7 @@ import { lruPolicy, type VictimPolicy } from './victims.ts';
 export type ReactiveAction =
   /** Nothing to move: the home has the same bytes. The slot is free from now on. */
   | { readonly kind: 'drop'; readonly chunk: ChunkId; readonly slot: SlotId }
-  /** Wait until this chunk's gradient has left the slot (and report `gradientLeft`). */
+  /** Wait until this chunk's gradient has left the slot. It counts as left from now on: do not report `gradientLeft` for it. */
   | { readonly kind: 'await'; readonly chunk: ChunkId; readonly slot: SlotId }
   /** Copy the parameter from its home into the slot (and report `arrived`). */
   | { readonly kind: 'fetch'; readonly chunk: ChunkId; readonly slot: SlotId };
