@@ -24,9 +24,8 @@ describe('scope', () => {
   });
 
   it('passes results to the scope around it', () => {
-    let escaped: Tensor | undefined;
     const outer = openScope();
-    escaped = scope(() => scope(() => ops.ones([2])));
+    const escaped = scope(() => scope(() => ops.ones([2])));
     expect(escaped.isDisposed).toBe(false);
     closeScope(outer);
     expect(escaped.isDisposed).toBe(true);
