@@ -4,7 +4,19 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Gpt2, type LanguageModel, Llama, loadPretrained, savePretrained } from '../../src/models/index.ts';
+import { resolveConfig } from '../../src/config/index.ts';
+import type { DataPosition } from '../../src/data/index.ts';
+import { initialize, launch } from '../../src/engine/index.ts';
+import { saveCheckpoint } from '../../src/engine/saving.ts';
+import {
+  buildModel,
+  Gpt2,
+  type LanguageModel,
+  Llama,
+  loadPretrained,
+  savePretrained,
+  valuesFor,
+} from '../../src/models/index.ts';
 import { placeParameters } from '../../src/nn/index.ts';
 import type { Dtype } from '../../src/tensor/index.ts';
 import { openSafetensorsFolder } from '../../src/tensor/safetensors/index.ts';
@@ -67,6 +79,30 @@ describe('savePretrained', () => {
       "no architecture of Hugging Face has this model's mlp_bias",
     );
     model.unplace();
+  });
+});
+
+describe('a checkpoint of training', () => {
+  it.each(goldenNames)('%s: its model folder is what was loaded', async (name) => {
+    const golden = goldenModel(name);
+    const output = path.join(folder, 'runs', name);
+    const config = resolveConfig({
+      name,
+      device: 'cpu',
+      precision: 'fp32',
+      runtime: { threads: 1, optimizerThreads: 1 },
+      train: { steps: 1, output },
+    });
+    const built = buildModel({ path: golden.folder, weights: true });
+    const source = valuesFor(built)!;
+    const engine = initialize({ context: launch(config), model: built.model, values: source.values });
+    source.close();
+    const position = { version: 1, epoch: 0, sample: 0, samples: 1, seed: 1, shuffle: false, fingerprint: 'none' };
+    const { path: saved } = await saveCheckpoint(engine, { built, config, totalSteps: 1 }, position as DataPosition);
+    engine.dispose();
+    const model = path.join(saved, 'model');
+    expect(tensorsIn(model)).toEqual(tensorsIn(golden.folder));
+    expect(json(path.join(model, 'config.json'))).toMatchObject(json(path.join(golden.folder, 'config.json')));
   });
 });
 
