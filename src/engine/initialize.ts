@@ -1,5 +1,6 @@
 import { TierraError } from '../core/errors.ts';
 import { type AnyModule, collectUnits, type Module, parametersOutsideUnits, type ValueSource } from '../nn/index.ts';
+import type { StoreObserver } from '../offload/observer.ts';
 import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
@@ -23,6 +24,8 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly forTraining?: boolean;
   /** First values of the parameters, such as loaded weights; default: the initialisers. */
   readonly values?: ValueSource;
+  /** Hears the plan that `memory:` leads to, and what happens when. */
+  readonly observer?: StoreObserver;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
   readonly criterion?: Criterion<Output, Label>;
 }
@@ -54,7 +57,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     ? 1
     : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
-  const store = createStore(model as AnyModule, units, context, updates, options.values, forTraining);
+  const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });
   return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });
 }
 

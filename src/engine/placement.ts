@@ -8,6 +8,7 @@ import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
 import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
+import type { StoreObserver } from '../offload/observer.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
 import { dtypeBytes } from '../tensor/index.ts';
@@ -16,16 +17,22 @@ import type { Context } from './launch.ts';
 import { placeResident } from './residentFit.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
+export interface StoreOptions {
+  readonly values?: ValueSource;
+  readonly observer?: StoreObserver;
+  readonly forTraining: boolean;
+}
+
 /** The store that the `memory:` section asks for: chunks on tiers when it sets a budget, everything resident otherwise. */
 export function createStore(
   model: AnyModule,
   units: readonly Unit[],
   context: Context,
   updates: UpdateSchedule,
-  values?: ValueSource,
-  forTraining = true,
+  options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
+  const { values, observer, forTraining } = options;
   const common = {
     seed: config.seed,
     dtype,
@@ -34,6 +41,7 @@ export function createStore(
     groupOf: (parameter: Parameter) => updates.groupOf(parameter),
     threads: context.optimizerThreads,
     ...(values === undefined ? {} : { values }),
+    ...(observer === undefined ? {} : { observer }),
   };
   const { memory } = config;
   if (memory.policy === 'off' || !asksForTiers(memory)) {

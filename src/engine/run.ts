@@ -12,6 +12,7 @@ import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
 import { languageTask } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
+import { type Observation, observe } from './observing.ts';
 import { finishedText, resume } from './resume.ts';
 import { saveCheckpoint } from './saving.ts';
 import { shown } from './shownPath.ts';
@@ -53,7 +54,8 @@ export async function runTraining(config: Config, { progress, signal }: Training
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
-    using engine = startEngine(run);
+    using observation = observe(config, progress);
+    using engine = startEngine(run, observation);
     const resumable = { ...run, engine, progress };
     const from = await resume(resumable);
     if (from !== null && engine.steps >= totalSteps) {
@@ -65,6 +67,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
     const outcome = engine.steps >= totalSteps ? 'completed' : 'interrupted';
     if (outcome === 'completed') await showSample(run, engine, progress, signal);
     else progress.note('the same command goes on from here');
+    observation.summarize(engine.store);
     progress.finish({ outcome, step: engine.steps, seconds: (performance.now() - began) / 1e3, path });
   } finally {
     corpus.dispose();
@@ -82,11 +85,11 @@ function describedModel(config: Config, tokenizer: Tokenizer): BuiltModel {
   return built;
 }
 
-function startEngine({ context, built, totalSteps }: Run): LanguageEngine {
+function startEngine({ context, built, totalSteps }: Run, { observer }: Observation): LanguageEngine {
   const weights = valuesFor(built);
   try {
     const values = weights === null ? {} : { values: weights.values };
-    return initialize({ context, model: built.model, totalSteps, ...values });
+    return initialize({ context, model: built.model, totalSteps, observer, ...values });
   } finally {
     weights?.close();
   }

@@ -5,6 +5,7 @@
 import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
 import type { Parameter, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
+import type { MovementReport } from './observer.ts';
 
 /** How one step's gradients become updates: complete values. Stores ask for them by step, ahead of time. */
 export interface UpdateSettings {
@@ -78,5 +79,7 @@ export interface ParameterStore extends UnitHost {
   prepareState(): void;
   /** Bytes per tier now. */
   use(): TierUse[];
+  /** What moved and what compute waited for, per step; null before the first step, absent where nothing moves. */
+  report?(): MovementReport | null;
   dispose(): void;
 }

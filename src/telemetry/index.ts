@@ -1,5 +1,6 @@
 export { createProgress } from './createProgress.ts';
 export { type LiveOptions, LiveProgress } from './liveProgress.ts';
+export { type MovementFigures, movementText, type PlanFigures, planText, tierNames } from './memorySummary.ts';
 export { PlainProgress } from './plainProgress.ts';
 export type {
   EvaluationReport,
@@ -11,6 +12,7 @@ export type {
   TierName,
   TierUse,
 } from './progress.ts';
+export { SpanPacker } from './spanPacker.ts';
 export { type Output, painter, wantsColor } from './terminal.ts';
 export { ThroughputMeter } from './throughput.ts';
 export { type TraceCounter, type TraceOptions, type TraceSpan, TraceWriter } from './trace.ts';

@@ -1,4 +1,5 @@
 import { formatBytes, formatCount, formatSeconds } from '../core/units.ts';
+import { tierNames } from './memorySummary.ts';
 import type { EvaluationReport, RunFinish, RunStart, SavedReport, TierUse } from './progress.ts';
 
 /** How numbers are worded, the same in every kind of output. */
@@ -17,7 +18,7 @@ export function leftText(seconds: number | undefined): string {
   return seconds < 60 ? `${Math.ceil(seconds)}s` : formatSeconds(seconds);
 }
 
-export const tierText = ({ tier, label }: TierUse): string => label ?? tier;
+export const tierText = ({ tier, label }: TierUse): string => label ?? tierNames[tier];
 
 export const memoryText = ({ usedBytes, budgetBytes }: TierUse): string =>
   `${formatBytes(usedBytes)} of ${formatBytes(budgetBytes)}`;

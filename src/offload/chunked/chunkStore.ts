@@ -25,6 +25,7 @@ import {
   type ValueSource,
 } from '../../nn/index.ts';
 import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import type { MovementReport, StoreObserver } from '../observer.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type {
   ParameterStore,
@@ -39,6 +40,7 @@ import { chunkEntries } from './entries.ts';
 import { Homes } from './homes.ts';
 import { StepNorms } from './norms.ts';
 import { OnDemand } from './onDemand.ts';
+import { StepRecorder } from './report.ts';
 import { type ModelMap, mapModel, trainingTrace } from './stepTrace.ts';
 import { type DiskOptions, Tiers } from './tiers.ts';
 import { TraceHost } from './traceHost.ts';
@@ -58,6 +60,7 @@ export interface ChunkStoreOptions {
   readonly policy: PlacementPolicy;
   readonly chunkElements?: number;
   readonly machine: Machine;
+  readonly observer?: StoreObserver;
 }
 
 /** Everything that exists once the step is planned. */
@@ -70,6 +73,7 @@ interface Planned {
   readonly views: Views;
   readonly walker: Walker;
   readonly onDemand: OnDemand;
+  readonly recorder: StepRecorder;
 }
 
 export class ChunkStore implements ParameterStore {
@@ -142,6 +146,7 @@ export class ChunkStore implements ParameterStore {
 
   #open(course: StepCourse, map: ModelMap, plan: Plan): Planned {
     const { dtype, device, disk, threads } = this.#options;
+    const recorder = new StepRecorder(plan, map.layout, this.#options.observer ?? {});
     const tiers = new Tiers(plan, device, disk);
     const homes = new Homes(plan, map.layout, tiers);
     const views = new Views(map, tiers, dtype);
@@ -156,7 +161,7 @@ export class ChunkStore implements ParameterStore {
       updateThreads: threads,
     });
     const onDemand = new OnDemand({ plan, layout: map.layout, tiers, homes, views, device });
-    return { course, map, plan, tiers, homes, views, walker, onDemand };
+    return { course, map, plan, tiers, homes, views, walker, onDemand, recorder };
   }
 
   /** First values straight to where they live: one parameter in memory at a time. */
@@ -207,19 +212,23 @@ export class ChunkStore implements ParameterStore {
   }
 
   beginStep(step: number): void {
-    const { walker, onDemand, views } = this.#ready();
+    const { walker, onDemand, views, recorder } = this.#ready();
     onDemand.clear();
     views.unbindAll();
     if (this.#moment >= 0) this.#abandon();
     this.#step = step;
     this.#norms.begin();
+    recorder.collect();
+    recorder.beginStep(step);
+    native().resetPeakMemory(this.#options.device);
     walker.begin(step, this.#options.updateAt(step));
+    recorder.issued(walker.issued);
     this.#moment = 0;
   }
 
   acquire(unit: Unit, pass: Pass): void {
     if (this.#depth++ > 0) return;
-    const { map, plan, walker, views, onDemand } = this.#ready();
+    const { map, plan, walker, views, onDemand, recorder } = this.#ready();
     const position = map.layoutUnit.get(unit.index)!;
     if (this.#moment < 0) {
       onDemand.acquire(map.layout.chunksOfUnit[position]!);
@@ -231,14 +240,15 @@ export class ChunkStore implements ParameterStore {
       throw departure(unit, pass, moment, map);
     }
     walker.enter(moment.index);
+    recorder.beginCompute();
     for (const { chunk, slot } of moment.parameters) views.bind(chunk, slot);
     this.#current = moment;
   }
 
-  release(unit: Unit): void {
+  release(unit: Unit, pass: Pass): void {
     if (--this.#depth > 0) return;
     this.#depth = 0;
-    const { map, walker, views, onDemand } = this.#ready();
+    const { map, walker, views, onDemand, recorder } = this.#ready();
     if (this.#current === null) {
       onDemand.release(map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!);
       return;
@@ -246,6 +256,11 @@ export class ChunkStore implements ParameterStore {
     for (const { chunk } of this.#current.parameters) views.unbind(chunk);
     if (this.#begun.size > 0) this.#takeSummedNorms(this.#current);
     this.#begun.clear();
+    const { microBatch } = this.#current;
+    recorder.endCompute(
+      () => `${pass} ${unit.name}${microBatch > 0 ? ` of micro-batch ${microBatch + 1}` : ''}`,
+      () => this.#useNow(),
+    );
     walker.leave(this.#current.index);
     this.#moment = this.#current.index + 1;
     this.#current = null;
@@ -305,7 +320,7 @@ export class ChunkStore implements ParameterStore {
 
   applyUpdate(): UpdateResult {
     const planned = this.#ready();
-    const { plan, walker, homes } = planned;
+    const { plan, walker, homes, recorder } = planned;
     const settings = this.#options.updateAt(this.#step);
     const normMoment = plan.moments.findIndex(({ pass }) => pass === 'norm');
     if (this.#moment !== normMoment) {
@@ -319,7 +334,12 @@ export class ChunkStore implements ParameterStore {
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
     const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#moment = -1;
+    recorder.endCompute(
+      () => 'norm',
+      () => this.#useNow(),
+    );
     if (nonFinite !== null) {
+      recorder.endStep();
       this.#skip(planned);
       return { gradientNorm: norm, clipFactor, nonFinite };
     }
@@ -327,7 +347,12 @@ export class ChunkStore implements ParameterStore {
     walker.setScale(scale);
     walker.leave(normMoment);
     walker.enter(normMoment + 1);
+    recorder.beginCompute();
     this.#updateOnDevice(planned, settings, scale);
+    recorder.endCompute(
+      () => 'update on gpu',
+      () => this.#useNow(),
+    );
     walker.leave(normMoment + 1);
     if (scale !== 1) this.#redoSpeculated(planned, settings);
     for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {
@@ -336,11 +361,12 @@ export class ChunkStore implements ParameterStore {
       if (parameterHome === 'nvme') homes.setStamp(chunk, 'parameter', this.#step + 1);
       if (stateHome === 'nvme') homes.setStamp(chunk, 'state', this.#step + 1);
     }
+    recorder.endStep();
     return { gradientNorm: norm, clipFactor, nonFinite };
   }
 
   /** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
-  #normsAtRest({ plan, map, walker, homes, tiers, views }: Planned): void {
+  #normsAtRest({ plan, map, walker, homes, tiers, views, recorder }: Planned): void {
     const summed = accumulates(plan);
     const { dtype } = this.#options;
     const rest = stateDtype(dtype);
@@ -352,6 +378,7 @@ export class ChunkStore implements ParameterStore {
       plan.tickets.filter(({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk)),
       'norm',
     );
+    recorder.beginCompute();
     for (const { chunk: id, gradients } of pending) {
       const chunk = map.layout.chunks[id]!;
       for (const [index, placed] of chunk.parameters.entries()) {
@@ -436,8 +463,9 @@ export class ChunkStore implements ParameterStore {
   }
 
   /** Leaves every state as it is and brings the parameters, which gradients have overwritten, back from their masters. */
-  #skip({ walker, plan, map, homes }: Planned): void {
+  #skip({ walker, plan, map, homes, recorder }: Planned): void {
     const { dtype, threads } = this.#options;
+    recorder.reset();
     walker.reset();
     for (const { chunk: id, update } of plan.chunks) {
       if (update === 'none') continue;
@@ -499,18 +527,34 @@ export class ChunkStore implements ParameterStore {
 
   unpark(): void {}
 
+  /** Arenas, and on the compute device the most that was needed beside them since the step began. */
   use(): TierUse[] {
-    const { budgets, device } = this.#options;
+    return this.#useWith(native().memoryStats(this.#options.device).peakBytes);
+  }
+
+  #useNow(): TierUse[] {
+    return this.#useWith(native().memoryStats(this.#options.device).allocatedBytes);
+  }
+
+  #useWith(workingBytes: number): TierUse[] {
+    const { budgets, disk } = this.#options;
     const arenas = this.#planned?.plan.arenaBytes ?? { gpu: 0, host: 0, nvme: 0 };
-    const working = native().memoryStats(device).allocatedBytes;
-    const uses: TierUse[] = [{ tier: 'gpu', usedBytes: arenas.gpu + working, budgetBytes: budgets.gpu }];
+    const uses: TierUse[] = [{ tier: 'gpu', usedBytes: arenas.gpu + workingBytes, budgetBytes: budgets.gpu }];
     if (arenas.host > 0) uses.push({ tier: 'host', usedBytes: arenas.host, budgetBytes: budgets.host });
-    if (arenas.nvme > 0) uses.push({ tier: 'nvme', usedBytes: arenas.nvme, budgetBytes: budgets.nvme });
+    // A disk without a budget of its own is as large as what was reserved on it.
+    const diskBytes = disk?.sizeBytes ?? arenas.nvme;
+    if (arenas.nvme > 0) uses.push({ tier: 'nvme', usedBytes: arenas.nvme, budgetBytes: diskBytes });
     return uses;
+  }
+
+  report(): MovementReport | null {
+    this.#planned?.recorder.collect();
+    return this.#planned?.recorder.report() ?? null;
   }
 
   dispose(): void {
     const planned = this.#planned;
+    planned?.recorder.collect();
     this.#planned = null;
     native().setMemoryCap(this.#options.device, null);
     if (planned === null) return;

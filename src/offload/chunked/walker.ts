@@ -22,6 +22,7 @@ import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
 import type { UpdateSettings } from '../store.ts';
 import type { Homes } from './homes.ts';
+import type { Issued } from './report.ts';
 import type { Tiers } from './tiers.ts';
 
 export interface WalkerOptions {
@@ -47,6 +48,7 @@ export class Walker {
   #ids: Float64Array;
   #idsBefore: Float64Array;
   #nextId = 1;
+  #firstId = 1;
   /** Instances handed over to this executor. */
   #instances = 0;
   #step = 0;
@@ -63,6 +65,11 @@ export class Walker {
     return this.#executor;
   }
 
+  /** The newest instance's tickets, for reading the timeline. */
+  get issued(): Issued {
+    return { executor: this.#executor, firstId: this.#firstId, order: this.#order, ids: this.#ids };
+  }
+
   #create(): ExecutorId {
     const { device, updateThreads } = this.#options;
     const index = cudaIndex(device);
@@ -77,6 +84,7 @@ export class Walker {
     this.#step = step;
     native().clearScale(this.#executor, this.#cell);
     const tickets: Ticket[] = [];
+    this.#firstId = this.#nextId;
     for (const index of this.#order) {
       const id = this.#nextId++;
       this.#ids[index] = id;

@@ -19,7 +19,7 @@ test('messages scroll by above one block that stays in place', () => {
      loss █▇▆▅▄▃▂▁                          1.0000  evaluation 3.2500 at 4
      rate 3.00e-4  norm 0.912  12.3K tokens/s
      gpu  ████████████████████████░░░░░░░░  48.0 MiB of 64.0 MiB
-     host ████████░░░░░░░░░░░░░░░░░░░░░░░░  1.0 GiB of 4.0 GiB
+     cpu  ████████░░░░░░░░░░░░░░░░░░░░░░░░  1.0 GiB of 4.0 GiB
     finished at step 8 after 2m 10s, checkpoint runs/tiny/step-8
     "
   `);
@@ -49,7 +49,7 @@ test('a narrow window shows shorter bars and never wraps', () => {
       " loss █▆▃▁  1.0000",
       " rate 3.00e-4  norm 0.912  12.3K tokens/s",
       " gpu  ███░  48.0 MiB of 64.0 MiB",
-      " host █░░░  1.0 GiB of 4.0 GiB",
+      " cpu  █░░░  1.0 GiB of 4.0 GiB",
       "",
     ]
   `);

@@ -9,13 +9,13 @@ test('a run in plain lines', () => {
   expect(output.text).toMatchInlineSnapshot(`
     "tiny: 1.2M parameters, fp32 on cpu, 8 steps
     tokenized 3 files
-    step 1/8  loss 4.5000  rate 3.00e-4  norm 0.912  - tokens/s  left -  gpu 48.0 MiB of 64.0 MiB  host 1.0 GiB of 4.0 GiB
-    step 3/8  loss 3.5000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 07s  gpu 48.0 MiB of 64.0 MiB  host 1.0 GiB of 4.0 GiB
+    step 1/8  loss 4.5000  rate 3.00e-4  norm 0.912  - tokens/s  left -  gpu 48.0 MiB of 64.0 MiB  cpu 1.0 GiB of 4.0 GiB
+    step 3/8  loss 3.5000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 07s  gpu 48.0 MiB of 64.0 MiB  cpu 1.0 GiB of 4.0 GiB
     step 4: evaluation loss 3.2500
     step 4: saved runs/tiny/step-4
     warning: the disk is slow
-    step 6/8  loss 2.0000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 04s  gpu 48.0 MiB of 64.0 MiB  host 1.0 GiB of 4.0 GiB
-    step 8/8  loss 1.0000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 02s  gpu 48.0 MiB of 64.0 MiB  host 1.0 GiB of 4.0 GiB
+    step 6/8  loss 2.0000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 04s  gpu 48.0 MiB of 64.0 MiB  cpu 1.0 GiB of 4.0 GiB
+    step 8/8  loss 1.0000  rate 3.00e-4  norm 0.912  12.3K tokens/s  left 2m 02s  gpu 48.0 MiB of 64.0 MiB  cpu 1.0 GiB of 4.0 GiB
     finished at step 8 after 2m 10s, checkpoint runs/tiny/step-8
     "
   `);

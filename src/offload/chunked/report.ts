@@ -1,0 +1,252 @@
+/**
+ * What happened when: compute as the store saw it, everything else as the executor's lanes recorded it. Sums are kept
+ * always; single spans only for an observer that wants a timeline.
+ */
+import type { Layout, Plan, Ticket } from '../../memory/index.ts';
+import type { ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
+import { native } from '../../native/load.ts';
+import type { MovementReport, PlanSummary, StoreObserver, TimelineCounter, TimelineEntry } from '../observer.ts';
+import type { TierUse } from '../store.ts';
+import { summarizePlan } from './reportPlan.ts';
+import { splitWait, type TicketTimes, type WaitContext } from './reportWaits.ts';
+import { ticketWords } from './reportWords.ts';
+
+/** The tickets of one step as they were handed to the executor. */
+export interface Issued {
+  readonly executor: ExecutorId;
+  readonly firstId: number;
+  /** Plan tickets in the order of their ids. */
+  readonly order: readonly number[];
+  /** Id by plan ticket. */
+  readonly ids: Float64Array;
+}
+
+interface IssuedStep extends Issued {
+  readonly step: number;
+}
+
+const laneNames: readonly LaneName[] = ['read', 'write', 'toDevice', 'toHost', 'update'];
+
+/** Sums over the measured steps. */
+class Totals {
+  steps = 0;
+  stepUs = 0;
+  computeUs = 0;
+  readonly bytes = new Map<LaneName, number>();
+  readonly busyUs = new Map<LaneName, number>();
+  readonly waitUs = new Map<string, number>();
+}
+
+const add = <Key>(sums: Map<Key, number>, key: Key, value: number): void => {
+  sums.set(key, (sums.get(key) ?? 0) + value);
+};
+
+export class StepRecorder {
+  readonly #plan: Plan;
+  readonly #observer: StoreObserver;
+  readonly #summary: PlanSummary;
+  #totals = new Totals();
+  #now: IssuedStep | null = null;
+  #before: IssuedStep | null = null;
+  #step = 0;
+  /** Steps that are over. */
+  #finished = 0;
+  #stepStartUs = 0;
+  #stepEndUs = 0;
+  #stepComputeUs = 0;
+  #computeStartUs = 0;
+  #entries: TimelineEntry[] = [];
+  #counters: TimelineCounter[] = [];
+
+  constructor(plan: Plan, layout: Layout, observer: StoreObserver) {
+    this.#plan = plan;
+    this.#observer = observer;
+    this.#summary = summarizePlan(plan, layout);
+    observer.planned?.(this.#summary);
+  }
+
+  /** Step `step` (from 0) begins. */
+  beginStep(step: number): void {
+    this.#step = step + 1;
+    this.#stepComputeUs = 0;
+    this.#stepStartUs = native().nowUs();
+  }
+
+  /** The step's tickets are handed over. */
+  issued(issued: Issued): void {
+    this.#before = this.#now;
+    this.#now = { ...issued, step: this.#step };
+  }
+
+  beginCompute(): void {
+    this.#computeStartUs = native().nowUs();
+  }
+
+  /** `name` is asked for only when it is recorded. */
+  endCompute(name: () => string, uses: () => TierUse[]): void {
+    const nowUs = native().nowUs();
+    const startUs = this.#computeStartUs;
+    this.#stepComputeUs += nowUs - startUs;
+    if (this.#observer.timeline === undefined) return;
+    const details = { step: this.#step };
+    this.#entries.push({ lane: 'compute', name: name(), startUs, durationUs: nowUs - startUs, details });
+    this.#counters.push({ atUs: nowUs, uses: uses() });
+  }
+
+  endStep(): void {
+    const startUs = this.#stepStartUs;
+    this.#stepEndUs = native().nowUs();
+    const durationUs = this.#stepEndUs - startUs;
+    // The first step fills empty caches and slots: it is in the timeline, not in the means.
+    if (this.#finished++ === 1) this.#totals = new Totals();
+    this.#totals.steps++;
+    this.#totals.stepUs += durationUs;
+    this.#totals.computeUs += this.#stepComputeUs;
+    if (this.#observer.timeline === undefined) return;
+    const details = { step: this.#step };
+    this.#entries.push({ lane: 'step', name: `step ${this.#step}`, startUs, durationUs, details });
+  }
+
+  /** Takes what the executor's lanes did since the last call; between steps. */
+  collect(): void {
+    if (this.#now === null) return;
+    const { spans, busyUs, dropped } = native().timeline(this.#now.executor);
+    for (const lane of laneNames) add(this.#totals.busyUs, lane, busyUs[lane]);
+    const context = new SpanContext(spans, (id) => this.#ticketsBefore(id));
+    for (const span of spans) {
+      if (span.lane === 'wait') this.#takeWait(span, context);
+      else this.#takeTicket(span, span.lane);
+    }
+    const { timeline } = this.#observer;
+    if (timeline === undefined) return;
+    timeline.call(this.#observer, { entries: this.#entries, counters: this.#counters, dropped });
+    this.#entries = [];
+    this.#counters = [];
+  }
+
+  /** The executor is about to be thrown away: ids begin anew. */
+  reset(): void {
+    this.collect();
+    this.#now = null;
+    this.#before = null;
+  }
+
+  /** Means over the steps after the first (the first alone, as long as there is no other); null before any. */
+  report(): MovementReport | null {
+    const { steps, stepUs, computeUs, bytes, busyUs, waitUs } = this.#totals;
+    if (steps === 0) return null;
+    const perStep = (sum: number): number => sum / steps;
+    const lane = (name: LaneName) => ({
+      bytes: perStep(bytes.get(name) ?? 0),
+      busySeconds: perStep(busyUs.get(name) ?? 0) / 1e6,
+    });
+    return {
+      plan: this.#summary,
+      steps,
+      stepSeconds: perStep(stepUs) / 1e6,
+      computeSeconds: perStep(computeUs) / 1e6,
+      lanes: {
+        read: lane('read'),
+        write: lane('write'),
+        toDevice: lane('toDevice'),
+        toHost: lane('toHost'),
+        update: lane('update'),
+      },
+      waits: [...waitUs]
+        .map(([cause, sum]) => ({ cause, seconds: perStep(sum) / 1e6 }))
+        .sort((a, b) => b.seconds - a.seconds),
+    };
+  }
+
+  #takeTicket(span: TimelineSpan, lane: LaneName): void {
+    add(this.#totals.bytes, lane, span.bytes);
+    if (this.#observer.timeline === undefined) return;
+    const { startUs, durationUs, bytes, chunk, ticket } = span;
+    const found = this.#find(ticket);
+    const name = found === null ? span.name : ticketWords(found.ticket);
+    const details = { step: found?.step ?? this.#step, chunk, bytes, ticket };
+    this.#entries.push({ lane, name, startUs, durationUs, details });
+  }
+
+  #takeWait(span: TimelineSpan, context: SpanContext): void {
+    const { startUs, durationUs, name } = span;
+    const wait = { startUs, endUs: startUs + durationUs };
+    // Waits outside steps, such as for a checkpoint, are shown but do not count.
+    const counts = startUs >= this.#stepStartUs && startUs <= this.#stepEndUs;
+    for (const piece of splitWait(wait, this.#awaited(span), context)) {
+      const found = this.#find(piece.ticket);
+      const words = found === null ? name : ticketWords(found.ticket);
+      const us = piece.endUs - piece.startUs;
+      if (counts) add(this.#totals.waitUs, words, us);
+      if (this.#observer.timeline === undefined) continue;
+      const details = { step: this.#step, for: this.#momentWords(name), ticket: piece.ticket };
+      this.#entries.push({ lane: 'wait', name: words, startUs: piece.startUs, durationUs: us, details });
+    }
+  }
+
+  /** What a wait was for, by the name that it was given: `moment 12`, `norm`. */
+  #awaited({ name, ticket }: TimelineSpan): number[] {
+    const moment = this.#plan.moments[momentIn(name)];
+    const { tickets } = this.#plan;
+    if (moment !== undefined) {
+      const ids = moment.waits.map((index) => this.#now!.ids[index]!);
+      const before = this.#before;
+      return before === null ? ids : [...ids, ...moment.waitsPrevious.map((index) => before.ids[index]!)];
+    }
+    if (name !== 'norm') return [ticket];
+    return tickets.flatMap(({ id, kind }) => (kind === 'gradient' ? [this.#now!.ids[id]!] : []));
+  }
+
+  #momentWords(name: string): string {
+    const moment = this.#plan.moments[momentIn(name)];
+    return moment === undefined ? name : moment.unit < 0 ? moment.pass : `${moment.pass} of unit ${moment.unit}`;
+  }
+
+  #ticketsBefore(id: number): number[] {
+    const found = this.#find(id);
+    if (found === null) return [];
+    const { ticket, issued } = found;
+    const ids = ticket.after.map((index) => issued.ids[index]!);
+    const before = issued === this.#now ? this.#before : null;
+    return before === null ? ids : [...ids, ...ticket.afterPrevious.map((index) => before.ids[index]!)];
+  }
+
+  #find(id: number): { readonly ticket: Ticket; readonly step: number; readonly issued: IssuedStep } | null {
+    for (const issued of [this.#now, this.#before]) {
+      const index = issued?.order[id - issued.firstId];
+      if (index !== undefined) return { ticket: this.#plan.tickets[index]!, step: issued!.step, issued: issued! };
+    }
+    return null;
+  }
+}
+
+const momentIn = (name: string): number => (name.startsWith('moment ') ? Number(name.slice('moment '.length)) : -1);
+
+/** When tickets ran, and which came before which on one lane. */
+class SpanContext implements WaitContext {
+  readonly #times = new Map<number, TicketTimes>();
+  readonly #laneBefore = new Map<number, number>();
+  readonly #ticketsBefore: (id: number) => number[];
+
+  constructor(spans: readonly TimelineSpan[], ticketsBefore: (id: number) => number[]) {
+    this.#ticketsBefore = ticketsBefore;
+    const last = new Map<string, number>();
+    for (const { lane, ticket, startUs, durationUs } of spans) {
+      if (lane === 'wait') continue;
+      this.#times.set(ticket, { startUs, endUs: startUs + durationUs });
+      const before = last.get(lane);
+      if (before !== undefined) this.#laneBefore.set(ticket, before);
+      last.set(lane, ticket);
+    }
+  }
+
+  times(ticket: number): TicketTimes | undefined {
+    return this.#times.get(ticket);
+  }
+
+  before(ticket: number): readonly number[] {
+    const held = this.#laneBefore.get(ticket);
+    const waited = this.#ticketsBefore(ticket);
+    return held === undefined ? waited : [...waited, held];
+  }
+}
