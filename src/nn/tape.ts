@@ -28,6 +28,8 @@ interface Port {
   readonly leaf: Tensor;
   gradient: Tensor | null;
   parked: boolean;
+  /** A view and what it looks at have one storage: neither can be parked. */
+  shared: boolean;
 }
 
 interface UnitRecord {
@@ -74,7 +76,7 @@ export class Tape implements UnitRunner {
 
   /** Runs `body` with this tape recording. */
   record<Result>(body: () => Result): Result {
-    const told: OperatorObserver = (args, result) => this.#recordGlue(args, result);
+    const told: OperatorObserver = (args, result, isView) => this.#recordGlue(args, result, isView);
     return observingOperators(told, () => withRunner(this, () => withGrad(body)));
   }
 
@@ -260,12 +262,13 @@ export class Tape implements UnitRunner {
   }
 
   /** Cuts the graph behind one operator outside units, if it has any. */
-  #recordGlue(args: unknown, result: unknown): void {
+  #recordGlue(args: unknown, result: unknown, isView: boolean): void {
     const made = distinctTensors(result).filter((tensor) => !this.#ports.has(tensor) && tensor.requiresGrad);
     if (made.length === 0) return;
     const sources = distinctTensors(args).filter((tensor) => tensor.requiresGrad);
     const inputs = sources.map((tensor) => this.#ports.get(tensor));
-    this.#cut(made, inputs.includes(undefined) ? null : (inputs as Port[]));
+    const outputs = this.#cut(made, inputs.includes(undefined) ? null : (inputs as Port[]));
+    if (isView) for (const port of [...inputs, ...outputs]) if (port !== undefined) port.shared = true;
   }
 
   #cut(tensors: readonly Tensor[], inputs: readonly Port[] | null): readonly Port[] {
@@ -290,7 +293,13 @@ export class Tape implements UnitRunner {
   }
 
   #openPort(tensor: Tensor): Port {
-    const port: Port = { outside: tensor, leaf: this.#own(tensor.retain()), gradient: null, parked: false };
+    const port: Port = {
+      outside: tensor,
+      leaf: this.#own(tensor.retain()),
+      gradient: null,
+      parked: false,
+      shared: false,
+    };
     this.#ports.set(tensor, port);
     return port;
   }
@@ -306,7 +315,7 @@ export class Tape implements UnitRunner {
   /** Parks the inputs that model code has let go of: nothing outside the tape can read them any more. */
   #parkUnheld(): void {
     this.#toPark = this.#toPark.filter((port) => {
-      if (port.parked) return false; // an input of several parked calls
+      if (port.parked || port.shared) return false; // parked: it is an input of several calls
       if (!port.outside.isDisposed) return true;
       this.#host.park(port.leaf);
       port.parked = true;

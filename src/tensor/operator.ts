@@ -26,8 +26,8 @@ export function scalarType(dtype: Dtype | undefined): number | undefined {
 /** Every schema declared through `operator`, for the test. */
 export const declaredSchemas: string[] = [];
 
-/** Told of every operator call: its arguments and its typed result. */
-export type OperatorObserver = (args: readonly Operand[], result: unknown) => void;
+/** Told of every operator call: its arguments, its typed result, and whether the result may be a view of an argument. */
+export type OperatorObserver = (args: readonly Operand[], result: unknown, isView: boolean) => void;
 
 let observer: OperatorObserver | null = null;
 
@@ -48,12 +48,13 @@ export function operator<Args extends readonly Operand[], Result>(schema: string
   const [, qualified = '', , returns = ''] = /^([\w:.]+)\((.*)\) -> (.+)$/.exec(schema) ?? [];
   const [name = '', overload = ''] = qualified.split('.');
   const wrap = returns.includes('Tensor') ? wrapTensors : (value: Unboxed) => value;
+  const isView = /^Tensor\(\w/.test(returns);
   let id: OperatorId | undefined;
   return (...args) => {
     const binding = native();
     id ??= binding.findOperator(name, overload);
     const result = wrap(binding.call(id, ...args.map(box)));
-    observer?.(args, result);
+    observer?.(args, result, isView);
     return result as Result;
   };
 }

@@ -71,7 +71,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant('two' as const), unit: fc.nat({ max: 1 }), from: place, other: place }),
   fc.record({
     kind: fc.constant('glue' as const),
-    op: fc.constantFrom<keyof typeof glue>('add', 'mul', 'tanh', 'half', 'constant'),
+    op: fc.constantFrom<keyof typeof glue>('add', 'mul', 'tanh', 'half', 'view', 'constant'),
     from: place,
     other: place,
   }),
@@ -93,6 +93,7 @@ const glue = {
   mul: (a: Tensor, b: Tensor) => ops.mul(a, b),
   tanh: (a: Tensor) => ops.tanh(a),
   half: (a: Tensor) => ops.mul(a, 0.5),
+  view: (a: Tensor) => ops.reshape(a, [rows, width]),
   constant: (a: Tensor, _b: Tensor, x: Tensor) => ops.mul(a, x),
 };
 
