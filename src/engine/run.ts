@@ -112,7 +112,8 @@ async function train(
   };
   const saving: Hook = {
     async afterStep(_trainer, { step }) {
-      if (config.train.saveEvery !== null && step % config.train.saveEvery === 0) await save();
+      const { saveEvery } = config.train;
+      if (step === totalSteps || (saveEvery !== null && step % saveEvery === 0)) await save();
     },
     afterTrain: save,
   };
