@@ -96,7 +96,7 @@ function noteSchedule({ totalSteps, progress }: Resumable, { schedule }: Manifes
 /** What to say when there is nothing left to train. */
 export function finishedText({ config, totalSteps }: Resumable, folder: string): string {
   const { name, sample, train } = config;
-  const prompt = JSON.stringify(sample.prompt === '' ? 'Once' : sample.prompt);
+  const prompt = JSON.stringify(sample.prompt.split('\n')[0] || 'Once');
   return [
     `${name} has done its ${totalSteps} steps already: ${shown(folder)}`,
     `  to go on:          the same command with --set train.steps=${2 * totalSteps}`,
