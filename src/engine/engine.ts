@@ -6,15 +6,18 @@ import {
   type Module,
   randomKeys,
   Tape,
+  type Unit,
   type UnitHost,
   withRunner,
 } from '../nn/index.ts';
+import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
 import type { ParameterStore, UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
+import { runVertical } from './vertical.ts';
 
 /** A scalar loss from what the model returned and a label. */
 export type Criterion<Output = Tensor, Label = Tensor> = (output: Output, label: Label) => Tensor;
@@ -25,6 +28,10 @@ export interface EngineParts<Input, Output, Label> {
   readonly store: ParameterStore;
   readonly updates: UpdateSchedule;
   readonly criterion: Criterion<Output, Label> | null;
+  /** The model's units, in order. */
+  readonly units: readonly Unit[];
+  /** Order over the micro-batches of a step; `auto` is horizontal for `forward` and chosen for `runMicroBatches`. */
+  readonly accumulation: 'auto' | 'horizontal' | 'vertical';
 }
 
 /** What `step()` did. */
@@ -46,6 +53,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly #updates: UpdateSchedule;
   readonly #criterion: Criterion<Output, Label> | null;
   readonly #accumulate: number;
+  readonly #units: readonly Unit[];
+  #accumulation: 'auto' | 'horizontal' | 'vertical';
   #tape: Tape;
   #scope: Scope | null = null;
   #steps = 0;
@@ -62,6 +71,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.#updates = parts.updates;
     this.#criterion = parts.criterion;
     this.#accumulate = parts.context.config.train.accumulate;
+    this.#units = parts.units;
+    this.#accumulation = parts.accumulation;
     this.#tape = new Tape(this.store);
   }
 
@@ -122,10 +133,53 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. */
   forward(input: Input): Output {
     if (!this.#training) return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
+    if (this.#accumulation === 'auto') this.#accumulation = 'horizontal';
+    if (this.#accumulation === 'vertical') {
+      throw new TierraError('E_STATE', 'engine.forward: vertical accumulation needs all micro-batches at once', {
+        hint: 'Call engine.runMicroBatches(inputs), or set memory.accumulation: horizontal.',
+      });
+    }
     return this.#guard('forward', () => {
       this.#beginMicroBatch(input);
       return this.#tape.record(() => this.model.call(input));
     });
+  }
+
+  /**
+   * Forward and backward of all micro-batches of a step, for models that return their loss: one after another, or unit
+   * by unit where `memory.accumulation` says so. Returns the losses; `step` comes next.
+   */
+  runMicroBatches(inputs: readonly Input[]): Tensor[] {
+    if (this.#order === 'horizontal') {
+      return inputs.map((input) => {
+        const loss = this.forward(input) as unknown as Tensor;
+        this.backward(loss);
+        return loss;
+      });
+    }
+    return this.#guard('vertical pass', () => {
+      this.#beginMicroBatch(inputs[0]!);
+      const losses = runVertical({
+        model: this.model as unknown as SequenceModel<Input>,
+        units: this.#units,
+        host: this.store,
+        batches: inputs,
+        seed: this.context.config.seed,
+        step: this.#steps,
+        scale: 1 / this.#accumulate,
+      });
+      this.#microBatch = inputs.length;
+      return losses;
+    });
+  }
+
+  /** The order in force; `auto` becomes vertical where that saves traffic and the model is a sequence of units. */
+  get #order(): 'horizontal' | 'vertical' {
+    if (this.#accumulation === 'auto') {
+      const saves = this.#accumulate > 1 && this.store.moves && isSequenceModel(this.model);
+      this.#accumulation = saves && this.model.stages === this.#units.length ? 'vertical' : 'horizontal';
+    }
+    return this.#accumulation;
   }
 
   /** The loss of `output` under the criterion given to `initialize`. */
@@ -202,9 +256,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
    * training will use. The first `forward` does it by itself; call it before to load a checkpoint or to evaluate.
    */
   prepare(input: Input): void {
-    this.store.prepare({ microBatches: this.#accumulate, accumulation: 'horizontal' }, (host) =>
-      this.#trace(host, input),
-    );
+    const course = { microBatches: this.#accumulate, accumulation: this.#order };
+    this.store.prepare(course, (host) => this.#trace(host, input));
   }
 
   /** One micro-batch for a store to watch; any scalar that depends on the whole output stands in for the loss. */

@@ -58,7 +58,15 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
   const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });
-  return new Engine({ context, model, store, updates, criterion: options.criterion ?? null });
+  return new Engine({
+    context,
+    model,
+    store,
+    updates,
+    criterion: options.criterion ?? null,
+    units,
+    accumulation: config.memory.accumulation,
+  });
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */

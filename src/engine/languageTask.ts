@@ -12,6 +12,7 @@ export function languageTask(device: string): Task<TokenBatch> {
       labels.dispose();
       return loss;
     },
+    input: (batch) => tensorsOf(batch, device),
     tokens: ({ shape: [sequences, length] }) => sequences * length,
   };
 }

@@ -1,7 +1,6 @@
 /** From the `memory:` section to the store that keeps parameters. */
 import { totalmem } from 'node:os';
 import type { Config } from '../config/index.ts';
-import { TierraError } from '../core/errors.ts';
 import { type PlacementPolicy, referenceMachine } from '../memory/index.ts';
 import { native } from '../native/load.ts';
 import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
@@ -87,6 +86,5 @@ function diskFor({ nvme }: MemorySettings): DiskOptions | null {
 
 function policyFor({ policy, static: shares }: MemorySettings): PlacementPolicy {
   if (policy === 'static') return { kind: 'static', ...shares };
-  if (policy === 'auto') return { kind: 'auto' };
-  throw new TierraError('E_UNSUPPORTED', `memory.policy: ${policy} is not there yet`);
+  return { kind: policy === 'lru' ? 'lru' : 'auto' };
 }

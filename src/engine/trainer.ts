@@ -11,6 +11,8 @@ type AnyEngine = Engine<any, any, any>;
 export interface Task<Batch> {
   /** In train mode called between `zeroGrad` and `backward`, in eval mode for evaluation. */
   loss(engine: AnyEngine, batch: Batch): Tensor;
+  /** What the model is called with, where it returns its loss: lets the engine choose the order of micro-batches. */
+  input?(batch: Batch): unknown;
   /** Tokens (or samples) in the batch, for throughput. */
   tokens(batch: Batch): number;
 }
@@ -103,15 +105,10 @@ export class Trainer<Batch = unknown> {
     const { engine, task } = this;
     const began = performance.now();
     engine.zeroGrad();
-    const losses: Tensor[] = [];
-    let tokens = 0;
-    for (let microBatch = 0; microBatch < engine.accumulate; microBatch++) {
-      const batch = await this.data.next();
-      const loss = task.loss(engine, batch);
-      engine.backward(loss);
-      losses.push(loss);
-      tokens += task.tokens(batch);
-    }
+    const batches: Batch[] = [];
+    while (batches.length < engine.accumulate) batches.push(await this.data.next());
+    const losses = task.input === undefined ? this.#oneByOne(batches) : engine.runMicroBatches(batches.map(task.input));
+    const tokens = batches.reduce((sum, batch) => sum + task.tokens(batch), 0);
     // Read once and last: on a GPU each reading waits for the device.
     const owned = losses.map((loss) => loss.retain());
     try {
@@ -122,6 +119,14 @@ export class Trainer<Batch = unknown> {
     } finally {
       for (const loss of owned) loss.dispose();
     }
+  }
+
+  #oneByOne(batches: readonly Batch[]): Tensor[] {
+    return batches.map((batch) => {
+      const loss = this.task.loss(this.engine, batch);
+      this.engine.backward(loss);
+      return loss;
+    });
   }
 
   /** Mean loss over up to `batches` batches of `data` in eval mode. */

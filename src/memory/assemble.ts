@@ -72,13 +72,22 @@ const noForecast: PlanForecast = {
 };
 
 /** The steady-state step under a split's choices. */
-export function assembleStep(assembly: Assembly, { slack, lead }: Pick<Split, 'slack' | 'lead'>): EmitContext {
-  return assemble(assembly, { steps: 1, cyclic: true, lead, slack, eviction: 'belady' });
+export function assembleStep(
+  assembly: Assembly,
+  { slack, lead }: Pick<Split, 'slack' | 'lead'>,
+  eviction: Eviction = 'belady',
+): EmitContext {
+  return assemble(assembly, { steps: 1, cyclic: true, lead, slack, eviction });
 }
 
 /** The same as a plan, without a forecast yet. */
-export function assemblePlan(assembly: Assembly, split: Pick<Split, 'slack' | 'lead'>, policy: string): Plan {
-  const { draft, arenas, model, placement, carried } = assembleStep(assembly, split);
+export function assemblePlan(
+  assembly: Assembly,
+  split: Pick<Split, 'slack' | 'lead'>,
+  policy: string,
+  eviction: Eviction = 'belady',
+): Plan {
+  const { draft, arenas, model, placement, carried } = assembleStep(assembly, split, eviction);
   const ids = (indices: readonly number[]): readonly TicketId[] => {
     if (indices.length < 2) return indices as readonly TicketId[];
     return [...new Set(indices)].sort((a, b) => a - b) as TicketId[];

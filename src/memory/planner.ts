@@ -17,6 +17,7 @@ import {
   stateProblem,
 } from './problem.ts';
 import { unroll } from './program.ts';
+import type { Eviction } from './residency.ts';
 import { scheduleOfStep } from './schedule.ts';
 import { improve, type Trial } from './search.ts';
 import { measure, simulate } from './simulation.ts';
@@ -56,6 +57,7 @@ function compile(input: PlanInput): Compiled {
   const { model, arenas } = problem;
   const policy = input.policy ?? { kind: 'auto' };
   if (policy.kind === 'static') return planStatic(problem, policy);
+  if (policy.kind === 'lru') return planOnDemand(problem);
   const whole = placeAllOnGpu(model, arenas.gpu);
   if (whole !== null) {
     return finishPlan(problem, runTrial(problem, placeBelowGpu(model, whole, arenas, cautiousSplit), cautiousSplit));
@@ -65,6 +67,15 @@ function compile(input: PlanInput): Compiled {
     run: (placement, split) => runTrial(problem, placement, split),
   });
   return finishPlan(problem, best);
+}
+
+/** The baseline: what the cautious split leaves of the GPU is a cache. */
+function planOnDemand(problem: Problem): Compiled {
+  const depths = [2, 1].map((staging) => ({ ...cautiousSplit, staging, lead: 1 }));
+  const fitting = depths.map((split) => ({ split, placement: attempt(() => place(problem, split)) }));
+  const { split, placement } = fitting.find((tried) => !(tried.placement instanceof TierraError)) ?? fitting.at(-1)!;
+  if (placement instanceof TierraError) throw placement;
+  return finishPlan(problem, { split, placement }, 'lru');
 }
 
 function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind: 'static' }): Compiled {
@@ -91,9 +102,14 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
 }
 
 /** The winner becomes a plan, runs once more with every slot's contents followed, and takes its forecast along. */
-function finishPlan(problem: Problem, { placement, split }: Trial): Compiled {
+function finishPlan(
+  problem: Problem,
+  { placement, split }: Pick<Trial, 'placement' | 'split'>,
+  eviction: Eviction = 'belady',
+): Compiled {
   const { input } = problem;
-  const plan = assemblePlan({ ...problem, placement, budgets: input.budgets }, split, input.policy?.kind ?? 'auto');
+  const assembly = { ...problem, placement, budgets: input.budgets };
+  const plan = assemblePlan(assembly, split, input.policy?.kind ?? 'auto', eviction);
   const { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds } = simulate(
     unroll(plan, input.trace, input.layout, checkedSteps),
     input.machine,

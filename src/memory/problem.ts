@@ -10,9 +10,12 @@ import { modelStep, type StepModel } from './stepModel.ts';
 import type { Trace } from './trace.ts';
 import { type ElementBytes, type PerTier, tiers } from './types.ts';
 
-/** `auto` searches; `static` does what the fractions say. */
+/**
+ * `auto` searches; `static` does what the fractions say; `lru` is the baseline: frugal homes, every fetch on demand, and the
+ * chunk that was used longest ago makes room.
+ */
 export type PlacementPolicy =
-  | { readonly kind: 'auto' }
+  | { readonly kind: 'auto' | 'lru' }
   | {
       readonly kind: 'static';
       /** Shares of all parameters and of all states that live on the GPU. */

@@ -19,22 +19,30 @@ export class RandomKeys {
   #seed = 0;
   #step = 0;
   #microBatch = 0;
-  #uses = new Map<number, number>();
+  /** Calls so far, by micro-batch and unit. */
+  readonly #uses = new Map<number, Map<number, number>>();
   /** The device whose default generator is keyed. */
   device: DeviceName = 'cpu';
 
-  /** Starts micro-batch `microBatch` of `step`: uses count from 0 again. */
+  /** Starts micro-batch `microBatch` of `step`: its uses count from 0 again. */
   begin(position: { readonly seed: number; readonly step: number; readonly microBatch: number }): void {
     this.#seed = position.seed;
     this.#step = position.step;
-    this.#microBatch = position.microBatch;
-    this.#uses.clear();
+    this.#uses.set(position.microBatch, new Map());
+    this.select(position.microBatch);
+  }
+
+  /** Goes on with a micro-batch that was begun: in the vertical order they take turns. */
+  select(microBatch: number): void {
+    this.#microBatch = microBatch;
   }
 
   /** The key of the unit's next call in this micro-batch. */
   next(unit: Unit): RandomKey {
-    const use = this.#uses.get(unit.index) ?? 0;
-    this.#uses.set(unit.index, use + 1);
+    const uses = this.#uses.get(this.#microBatch) ?? new Map<number, number>();
+    const use = uses.get(unit.index) ?? 0;
+    uses.set(unit.index, use + 1);
+    this.#uses.set(this.#microBatch, uses);
     return { seed: this.#seed, step: this.#step, microBatch: this.#microBatch, unit: unit.index, use };
   }
 

@@ -59,6 +59,8 @@ export interface StepCourse {
 }
 
 export interface ParameterStore extends UnitHost {
+  /** Whether parameters travel between tiers, so that fewer visits to a unit save time. */
+  readonly moves: boolean;
   /**
    * Called before the first step, and whenever a step's course changes. Stores that plan run `trace` once or not at
    * all; its results are thrown away.

@@ -77,6 +77,7 @@ interface Planned {
 }
 
 export class ChunkStore implements ParameterStore {
+  readonly moves = true;
   readonly #model: AnyModule;
   readonly #units: readonly Unit[];
   readonly #options: ChunkStoreOptions;
@@ -213,9 +214,10 @@ export class ChunkStore implements ParameterStore {
 
   beginStep(step: number): void {
     const { walker, onDemand, views, recorder } = this.#ready();
-    onDemand.clear();
-    views.unbindAll();
     if (this.#moment >= 0) this.#abandon();
+    onDemand.clear();
+    onDemand.restoreCarried();
+    views.unbindAll();
     this.#step = step;
     this.#norms.begin();
     recorder.collect();

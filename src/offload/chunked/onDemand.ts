@@ -28,6 +28,7 @@ export class OnDemand {
   readonly #cached = new LRUCache<ChunkId, Slot>({ max: 1 << 20 });
   readonly #pinned = new Map<ChunkId, Slot>();
   readonly #owners = new Map<SlotId, ChunkId>();
+  #carriedThere = false;
   #executor: ExecutorId | null = null;
   #nextId = 1;
 
@@ -38,6 +39,7 @@ export class OnDemand {
 
   /** Brings the chunks to the GPU and points their parameters there. */
   acquire(chunks: readonly ChunkId[]): void {
+    this.#carriedThere = false;
     const { plan, views } = this.#parts;
     for (const chunk of chunks) {
       const { parameter, parameterHome } = plan.chunks[chunk]!;
@@ -106,6 +108,14 @@ export class OnDemand {
     native().wait(this.#executor, [id], 'fetch');
     // Bytes from disk pass through one staging slot: the next chunk may take it.
     if (device !== 'cpu') native().drain(this.#executor);
+  }
+
+  /** The copies that a planned step finds on the GPU when it begins are brought there, unless they still are. */
+  restoreCarried(): void {
+    if (this.#carriedThere) return;
+    this.#carriedThere = true;
+    for (const { chunk, slot } of this.#parts.plan.carried) this.#fetch(chunk, slot);
+    this.#owners.clear();
   }
 
   /** Forgets what is on the GPU: a training step takes the slots back. */

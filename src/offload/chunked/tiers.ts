@@ -1,6 +1,6 @@
 /** The three arenas of a plan: GPU memory (RAM on a machine without one), host memory, files. Taken once, given back whole. */
 import { TierraError } from '../../core/errors.ts';
-import { formatBytes } from '../../core/units.ts';
+import { formatBytes, MiB } from '../../core/units.ts';
 import type { Plan, Slot, SlotId } from '../../memory/index.ts';
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
@@ -67,7 +67,7 @@ export class Tiers {
     }
     const { paths, backend, direct, verify, runId } = disk;
     const options = { paths, bytes, backend, direct, checksum: verify, runId };
-    const swap = native().swapOpen({ ...options, blockBytes: 4 * 2 ** 20, readDepth: 8, writeDepth: 8 });
+    const swap = native().swapOpen({ ...options, blockBytes: 2 * MiB, readDepth: 16, writeDepth: 16 });
     return [swap, native().swapInfo(swap)];
   }
 

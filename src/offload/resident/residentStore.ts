@@ -36,6 +36,7 @@ export interface ResidentOptions {
 type ParameterState = Map<StateKind, Tensor>;
 
 export class ResidentStore implements ParameterStore {
+  readonly moves = false;
   readonly #parameters: readonly Parameter[];
   readonly #options: ResidentOptions;
   readonly #states = new Map<Parameter, ParameterState>();
