@@ -260,6 +260,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.store.prepare(course, (host) => this.#trace(host, input));
   }
 
+  /** The same where only forward passes follow: `input` is as large as any that will come. */
+  prepareForward(input: Input): void {
+    this.store.prepareForward((host) => {
+      scope(() => noGrad(() => withRunner(new ForwardRunner(host), () => void this.model.call(input))));
+    });
+  }
+
   /** One micro-batch for a store to watch; any scalar that depends on the whole output stands in for the loss. */
   #trace(host: UnitHost, input: Input): void {
     const tape = new Tape(host);

@@ -140,6 +140,11 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
   const context = launch({ ...config, precision: precisionFor(config, built) });
   const weights = valuesFor(built)!;
   using engine = initialize({ context, model: built.model, values: weights.values, forTraining: false });
+  const length = Math.min(built.model.maxLength, tokenizer.encode(config.sample.prompt).length + config.sample.tokens);
+  scope(() => {
+    const ids = ops.fromArray(new BigInt64Array(length), [1, length], { device: context.device });
+    engine.eval().prepareForward({ ids });
+  });
   weights.close();
   if (config.sample.prompt !== '') write(config.sample.prompt);
   await writeSample(

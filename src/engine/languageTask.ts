@@ -6,17 +6,18 @@ import type { Task } from './trainer.ts';
 export function languageTask(device: string): Task<TokenBatch> {
   return {
     loss(engine, batch) {
-      const { ids, labels } = tensorsOf(batch, device);
+      const { ids, labels } = tokenTensors(batch, device);
       const loss: Tensor = engine.forward({ ids, labels });
       ids.dispose();
       labels.dispose();
       return loss;
     },
-    input: (batch) => tensorsOf(batch, device),
+    input: (batch) => tokenTensors(batch, device),
     tokens: ({ shape: [sequences, length] }) => sequences * length,
   };
 }
 
-function tensorsOf({ inputs, labels, shape }: TokenBatch, device: string): { ids: Tensor; labels: Tensor } {
+/** A batch of ids and labels on `device`. */
+export function tokenTensors({ inputs, labels, shape }: TokenBatch, device: string): { ids: Tensor; labels: Tensor } {
   return { ids: ops.fromArray(inputs, shape, { device }), labels: ops.fromArray(labels, shape, { device }) };
 }

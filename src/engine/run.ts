@@ -4,13 +4,13 @@ import { TierraError } from '../core/errors.ts';
 import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
-import type { Tensor } from '../tensor/index.ts';
+import { scope, type Tensor } from '../tensor/index.ts';
 import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
 import type { Engine } from './engine.ts';
 import { sampleText } from './generate.ts';
 import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
-import { languageTask } from './languageTask.ts';
+import { languageTask, tokenTensors } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
 import { type Observation, observe } from './observing.ts';
 import { finishedText, resume } from './resume.ts';
@@ -55,7 +55,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
     using observation = observe(config, progress);
-    using engine = startEngine(run, observation);
+    using engine = await startEngine(run, corpus.train, observation);
     const resumable = { ...run, engine, progress };
     const from = await resume(resumable);
     if (from !== null && engine.steps >= totalSteps) {
@@ -85,11 +85,16 @@ function describedModel(config: Config, tokenizer: Tokenizer): BuiltModel {
   return built;
 }
 
-function startEngine({ context, built, totalSteps }: Run, { observer }: Observation): LanguageEngine {
+/** The parameters get their places and first values now, so that a checkpoint can be loaded into them. */
+async function startEngine(run: Run, dataset: TokenDataset, { observer }: Observation): Promise<LanguageEngine> {
+  const { config, context, built, totalSteps } = run;
   const weights = valuesFor(built);
   try {
     const values = weights === null ? {} : { values: weights.values };
-    return initialize({ context, model: built.model, totalSteps, observer, ...values });
+    const engine: LanguageEngine = initialize({ context, model: built.model, totalSteps, observer, ...values });
+    const sample = new BatchSource(dataset, { batchSize: config.train.batchSize, seed: config.seed }).next();
+    scope(() => engine.train().prepare(tokenTensors(sample, context.device)));
+    return engine;
   } finally {
     weights?.close();
   }

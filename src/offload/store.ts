@@ -66,6 +66,8 @@ export interface ParameterStore extends UnitHost {
    * all; its results are thrown away.
    */
   prepare(course: StepCourse, trace: TraceRun): void;
+  /** The same for forward passes alone, where no training is to follow; `trace` runs one. */
+  prepareForward(trace: TraceRun): void;
   /** Called before the first micro-batch of optimizer step `step` (from 0). Drops gradients of an unfinished step. */
   beginStep(step: number): void;
   /** Called once per step, when the gradients of all micro-batches are in. Updates nothing when one is not finite. */

@@ -13,6 +13,7 @@ import {
   type Plan,
   type PlannedMoment,
   planStep,
+  type Trace,
 } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import {
@@ -41,7 +42,7 @@ import { Homes } from './homes.ts';
 import { StepNorms } from './norms.ts';
 import { OnDemand } from './onDemand.ts';
 import { StepRecorder } from './report.ts';
-import { type ModelMap, mapModel, trainingTrace } from './stepTrace.ts';
+import { forwardTrace, type ModelMap, mapModel, trainingTrace } from './stepTrace.ts';
 import { type DiskOptions, Tiers } from './tiers.ts';
 import { TraceHost } from './traceHost.ts';
 import { Views } from './views.ts';
@@ -65,7 +66,8 @@ export interface ChunkStoreOptions {
 
 /** Everything that exists once the step is planned. */
 interface Planned {
-  readonly course: StepCourse;
+  /** Null: placed for forward passes only. */
+  readonly course: StepCourse | null;
   readonly map: ModelMap;
   readonly plan: Plan;
   readonly tiers: Tiers;
@@ -105,13 +107,23 @@ export class ChunkStore implements ParameterStore {
   }
 
   prepare(course: StepCourse, trace: TraceRun): void {
-    if (this.#planned !== null) {
-      const { microBatches, accumulation } = this.#planned.course;
-      if (microBatches === course.microBatches && accumulation === course.accumulation) return;
+    const known = this.#planned?.course;
+    if (known != null) {
+      if (known.microBatches === course.microBatches && known.accumulation === course.accumulation) return;
       throw new TierraError('E_UNSUPPORTED', 'the number or order of micro-batches changed after the first step', {
         hint: 'Keep train.accumulate and memory.accumulation as they are during a run; a resumed run may change them.',
       });
     }
+    this.dispose();
+    this.#place(course, trace);
+  }
+
+  prepareForward(trace: TraceRun): void {
+    if (this.#planned === null) this.#place(null, trace);
+  }
+
+  /** Watches one micro-batch, plans, takes the arenas, places first values. `course` null: forward passes only. */
+  #place(course: StepCourse | null, trace: TraceRun): void {
     const { dtype, device, groupOf, chunkElements, budgets } = this.#options;
     native().setMemoryCap(device, budgets.gpu);
     const floorBytes = native().memoryStats(device).allocatedBytes;
@@ -122,19 +134,22 @@ export class ChunkStore implements ParameterStore {
       host.dispose(this.#units);
     }
     const map = mapModel(host.visits, { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) });
-    const plan = this.#plan(map, host, course, floorBytes);
+    const { visits } = host;
+    const stepTrace =
+      course === null ? forwardTrace(map, visits, floorBytes) : trainingTrace(map, visits, course, floorBytes);
+    const plan = this.#plan(map, stepTrace, floorBytes);
     native().setMemoryCap(device, budgets.gpu - plan.arenaBytes.gpu);
     this.#planned = this.#open(course, map, plan);
     this.#placeValues(this.#planned);
   }
 
-  #plan(map: ModelMap, host: TraceHost, course: StepCourse, floorBytes: number): Plan {
+  #plan(map: ModelMap, trace: Trace, floorBytes: number): Plan {
     const { budgets, machine, policy, dtype } = this.#options;
     const computeBytes = dtypeBytes(dtype) as 2 | 4 | 8;
     const types = { computeBytes, stateBytes: dtypeBytes(stateDtype(dtype)) as 4 | 8 };
     return planStep({
       layout: map.layout,
-      trace: trainingTrace(map, host.visits, course, floorBytes),
+      trace,
       types,
       machine,
       budgets,
@@ -145,7 +160,7 @@ export class ChunkStore implements ParameterStore {
     });
   }
 
-  #open(course: StepCourse, map: ModelMap, plan: Plan): Planned {
+  #open(course: StepCourse | null, map: ModelMap, plan: Plan): Planned {
     const { dtype, device, disk, threads } = this.#options;
     const recorder = new StepRecorder(plan, map.layout, this.#options.observer ?? {});
     const tiers = new Tiers(plan, device, disk);
@@ -372,8 +387,10 @@ export class ChunkStore implements ParameterStore {
     const summed = accumulates(plan);
     const { dtype } = this.#options;
     const rest = stateDtype(dtype);
+    const isKnown = (chunk: ChunkId): boolean =>
+      this.#norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
     const pending = plan.chunks.filter(
-      ({ gradients, update }) => update !== 'none' && (summed || gradients.length > 1),
+      ({ chunk, gradients, update }) => update !== 'none' && (gradients.length > 1 || (summed && !isKnown(chunk))),
     );
     const chunks = new Set(pending.map(({ chunk }) => chunk));
     walker.waitFor(
@@ -520,7 +537,12 @@ export class ChunkStore implements ParameterStore {
 
   stateEntries(): StateEntry[] {
     const { map, homes } = this.#quiesce();
-    return chunkEntries(map, homes, this.#options.dtype, stateMoments(this.#options.updateAt(0)));
+    return chunkEntries(
+      map,
+      homes,
+      this.#options.dtype,
+      this.#planned?.course === null ? -1 : stateMoments(this.#options.updateAt(0)),
+    );
   }
 
   park(): void {

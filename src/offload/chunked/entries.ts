@@ -10,12 +10,13 @@ const planes: readonly StateKind[] = ['master', 'moment1', 'moment2'];
 
 /**
  * Checkpoint entries over chunks at rest. Where weight and master have one type there is one entry, and writing it
- * writes both.
+ * writes both. `moments` is the number of moments kept, -1 where there is no state at all.
  */
 export function chunkEntries(map: ModelMap, homes: Homes, dtype: Dtype, moments: number): StateEntry[] {
   const wide = stateDtype(dtype);
   const entries = new Map<number, StateEntry[]>();
   for (const chunk of map.layout.chunks) {
+    const hasState = chunk.trainable && moments >= 0;
     for (const placed of chunk.parameters) {
       const parameter = map.parameters[placed.id]!;
       const place = (kind: 'parameter' | 'state', plane: number, size: number, write: boolean) => {
@@ -43,13 +44,13 @@ export function chunkEntries(map: ModelMap, homes: Homes, dtype: Dtype, moments:
           },
           write(from, byteOffset) {
             put(home, plane, from, byteOffset);
-            if (kind === 'weight' && wide === dtype && chunk.trainable) put('state', 0, from, byteOffset);
+            if (kind === 'weight' && wide === dtype && hasState) put('state', 0, from, byteOffset);
           },
         };
       };
       const kinds: StateKind[] = ['weight'];
-      if (chunk.trainable && wide !== dtype) kinds.push('master');
-      if (chunk.trainable) kinds.push(...(['moment1', 'moment2'] as const).slice(0, moments));
+      if (hasState && wide !== dtype) kinds.push('master');
+      if (hasState) kinds.push(...(['moment1', 'moment2'] as const).slice(0, moments));
       entries.set(placed.id, kinds.map(entry));
     }
   }

@@ -61,6 +61,8 @@ export class ResidentStore implements ParameterStore {
     this.#gradients = new GradientAccumulators(stateDtype(this.#options.dtype), microBatches > 1);
   }
 
+  prepareForward(): void {}
+
   beginStep(step: number): void {
     this.#step = step;
     this.#gradients.clear();
