@@ -55,6 +55,7 @@ async function train(
   const built = architecture(0.1);
   const engine = initialize<TokenBatch, Tensor>({ context, model: built.model as never });
   const source = fromIndexable(data, { seed: 3, fingerprint: 'these tokens' });
+  engine.prepare(data[0]!);
   if (from !== undefined) await source.restore(loadCheckpoint(engine, from, built).position);
   const losses: number[] = [];
   const norms: number[] = [];
@@ -94,6 +95,7 @@ const cases: Record<string, ConfigInput> = {
     optimizer: { name: 'lion', learningRate: 1e-3, groups: [{ match: 'blocks.0', frozen: true }] },
     schedule: { name: 'linear', warmupSteps: 2 },
   },
+  'AdamW with the model in chunks': { memory: { gpu: '1MiB', cpu: '32MiB', policy: 'auto' }, train: { accumulate: 2 } },
   'AdamW in bf16, with fp32 masters': { precision: 'bf16', train: { accumulate: 2 } },
 };
 
