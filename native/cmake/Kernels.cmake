@@ -11,6 +11,6 @@ endforeach()
 file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/generated/kernelFiles.inc CONTENT "@TIERRA_KERNEL_FILES@" @ONLY)
 
 set(_readers ${TIERRA_SOURCES})
-list(FILTER _readers INCLUDE REGEX "/src/cuda/")
+list(FILTER _readers INCLUDE REGEX "/src/(cuda|nn)/")
 set_property(SOURCE ${_readers} APPEND PROPERTY INCLUDE_DIRECTORIES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels ${CMAKE_CURRENT_BINARY_DIR}/generated)

@@ -48,22 +48,28 @@ describe('the kernels’ bodies on the host', () => {
   const present = spawnSync(compiler, ['--version']).status === 0;
   if (!present) console.log(`skipped: no ${compiler} here to compile the kernels for the host with`);
 
-  it.skipIf(!present)('give the scalar reference’s bits for every rule, type, alignment and awkward number', () => {
+  /** Compiles and runs one of this folder's programs; what it prints. */
+  function compare(program: string, optimizerSources: readonly string[]): string {
     const folder = mkdtempSync(path.join(tmpdir(), 'tierra-kernels-'));
     try {
-      const program = path.join(folder, 'kernelsHost');
-      const sources = ['scalar', 'update', 'pool'].map((name) => `native/src/optim/${name}.cc`);
+      const built = path.join(folder, program);
+      const sources = [`test/native/${program}.cc`, ...optimizerSources.map((name) => `native/src/optim/${name}.cc`)];
       const flags = ['-std=c++20', '-O1', '-ffp-contract=off', '-Inative/src', '-Inative/kernels', '-pthread'];
-      const files = ['test/native/kernelsHost.cc', ...sources, '-o', program];
-      const built = spawnSync(compiler, [...flags, ...files], { cwd: root, encoding: 'utf8' });
-      expect(built.stderr.split('\n').filter((line) => line.includes('error'))).toEqual([]);
-      expect(built.status).toBe(0);
-      const ran = spawnSync(program, { encoding: 'utf8' });
-      expect(ran.stdout).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
-      expect(ran.status).toBe(0);
+      const compiled = spawnSync(compiler, [...flags, ...sources, '-o', built], { cwd: root, encoding: 'utf8' });
+      expect(compiled.stderr.split('\n').filter((line) => line.includes('error'))).toEqual([]);
+      expect(compiled.status).toBe(0);
+      return spawnSync(built, { encoding: 'utf8' }).stdout;
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
+  }
+
+  it.skipIf(!present)('give the scalar reference’s bits for every rule, type, alignment and awkward number', () => {
+    expect(compare('kernelsHost', ['scalar', 'update', 'pool'])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
+  });
+
+  it.skipIf(!present)('of layers are near fp64, forward and backward', () => {
+    expect(compare('kernelsFusedHost', [])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
   });
 });
 

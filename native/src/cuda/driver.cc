@@ -71,9 +71,9 @@ Function findFunction(void* module, const std::string& entry) {
   return function;
 }
 
-void launch(Function function, const std::string& name, unsigned blocks, unsigned threads, void* stream,
-            void** arguments) {
-  require(opened().launchKernel(function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, nullptr),
+void launch(Function function, const std::string& name, unsigned blocks, unsigned threads, unsigned sharedBytes,
+            void* stream, void** arguments) {
+  require(opened().launchKernel(function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream, arguments, nullptr),
           "launching the kernel " + name);
 }
 

@@ -14,7 +14,7 @@ void* loadModule(const std::vector<char>& code, const std::string& name);
 Function findFunction(void* module, const std::string& entry);
 
 /// `arguments` holds one pointer per kernel parameter. `stream` is a cudaStream_t.
-void launch(Function function, const std::string& name, unsigned blocks, unsigned threads, void* stream,
-            void** arguments);
+void launch(Function function, const std::string& name, unsigned blocks, unsigned threads, unsigned sharedBytes,
+            void* stream, void** arguments);
 
 }  // namespace tierra::cuda::driver

@@ -61,13 +61,13 @@ driver::Function functionOf(const Kernel& kernel, int device) {
 
 }  // namespace
 
-void launch(const Kernel& kernel, int device, unsigned blocks, const void* arguments) {
+void launch(const Kernel& kernel, int device, unsigned blocks, const void* arguments, unsigned sharedBytes) {
   if (blocks == 0) return;
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
   const driver::Function function = functionOf(kernel, device);
   const auto stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device));
   void* parameters[] = {const_cast<void*>(arguments)};
-  driver::launch(function, kernel.entry, blocks, kernelThreads, stream.stream(), parameters);
+  driver::launch(function, kernel.entry, blocks, kernelThreads, sharedBytes, stream.stream(), parameters);
 }
 
 }  // namespace tierra::cuda

@@ -12,7 +12,8 @@ struct Kernel {
   const char* entry;
 };
 
-/// Launches on `device`'s current libtorch stream (that of the calling thread). `arguments` is the kernel's one parameter.
-void launch(const Kernel& kernel, int device, unsigned blocks, const void* arguments);
+/// Launches blocks of `kernelThreads` on `device`'s current libtorch stream (that of the calling thread). `arguments` is the
+/// kernel's one parameter.
+void launch(const Kernel& kernel, int device, unsigned blocks, const void* arguments, unsigned sharedBytes = 0);
 
 }  // namespace tierra::cuda

@@ -1,4 +1,5 @@
 import { ops, type Tensor } from '../../tensor/index.ts';
+import { swiglu } from '../fused.ts';
 import type { Initializer } from '../init.ts';
 import { Module } from '../module.ts';
 import { Linear } from './linear.ts';
@@ -56,6 +57,7 @@ export class SwiGLU extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    return this.down.call(ops.mul(this.#activation(this.gate.call(x)), this.up.call(x)));
+    const [gate, up] = [this.gate.call(x), this.up.call(x)];
+    return this.down.call(this.#activation === activations.silu ? swiglu(gate, up) : ops.mul(this.#activation(gate), up));
   }
 }

@@ -1,4 +1,5 @@
 import { ops, type Tensor } from '../../tensor/index.ts';
+import { rmsNorm } from '../fused.ts';
 import { ones, zeros } from '../init.ts';
 import { Module } from '../module.ts';
 import { Parameter } from '../parameter.ts';
@@ -36,11 +37,7 @@ export class RMSNorm extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    const { dtype } = x;
-    const wide = dtype === 'float64' ? x : ops.to(x, { dtype: 'float32' });
-    const meanSquare = ops.mean(ops.mul(wide, wide), [-1], true);
-    const normal = ops.mul(wide, ops.rsqrt(ops.add(meanSquare, this.epsilon)));
-    return ops.mul(this.weight.tensor, ops.to(normal, { dtype }));
+    return rmsNorm(x, this.weight.tensor, this.epsilon);
   }
 }
 

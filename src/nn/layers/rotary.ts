@@ -1,6 +1,7 @@
 /** Rotary position embedding (Su et al. 2021) in the half-split form of Llama, with its scaling rules. */
 import type { DeviceName } from '../../native/binding.ts';
 import { type Dtype, ops, type Tensor } from '../../tensor/index.ts';
+import { rotary } from '../fused.ts';
 
 export type RotaryScaling =
   | { readonly type: 'none' }
@@ -34,17 +35,7 @@ export class Rotary {
   apply(x: Tensor, start: number): Tensor {
     const length = x.size(2);
     const { cos, sin } = this.#tablesFor(start + length, x.dtype, x.device);
-    const half = x.size(3) / 2;
-    const [c, s] = [ops.slice(cos, 0, start, start + length), ops.slice(sin, 0, start, start + length)];
-    const rotated = ops.cat([ops.neg(ops.slice(x, 3, half, 2 * half)), ops.slice(x, 3, 0, half)], 3);
-    return ops.add(ops.mul(x, c), ops.mul(rotated, s));
-  }
-
-  /** Frees the tables; they are made again when needed. */
-  dispose(): void {
-    this.#tables?.cos.dispose();
-    this.#tables?.sin.dispose();
-    this.#tables = null;
+    return rotary(x, ops.slice(cos, 0, start, start + length), ops.slice(sin, 0, start, start + length));
   }
 
   #tablesFor(length: number, dtype: Dtype, device: DeviceName): { cos: Tensor; sin: Tensor } {
