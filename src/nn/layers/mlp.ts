@@ -58,6 +58,8 @@ export class SwiGLU extends Module<[Tensor], Tensor> {
 
   forward(x: Tensor): Tensor {
     const [gate, up] = [this.gate.call(x), this.up.call(x)];
-    return this.down.call(this.#activation === activations.silu ? swiglu(gate, up) : ops.mul(this.#activation(gate), up));
+    return this.down.call(
+      this.#activation === activations.silu ? swiglu(gate, up) : ops.mul(this.#activation(gate), up),
+    );
   }
 }

@@ -38,6 +38,13 @@ export class Rotary {
     return rotary(x, ops.slice(cos, 0, start, start + length), ops.slice(sin, 0, start, start + length));
   }
 
+  /** Frees the tables; they are made again when needed. */
+  dispose(): void {
+    this.#tables?.cos.dispose();
+    this.#tables?.sin.dispose();
+    this.#tables = null;
+  }
+
   #tablesFor(length: number, dtype: Dtype, device: DeviceName): { cos: Tensor; sin: Tensor } {
     const known = this.#tables;
     if (known !== null && known.length >= length && known.dtype === dtype && known.device === device) return known;
