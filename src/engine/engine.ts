@@ -257,7 +257,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
    */
   prepare(input: Input): void {
     const course = { microBatches: this.#accumulate, accumulation: this.#order };
-    this.store.prepare(course, (host) => this.#trace(host, input));
+    this.#guard('trial pass', () => this.store.prepare(course, (host) => this.#trace(host, input)));
   }
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */

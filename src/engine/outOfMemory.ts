@@ -10,7 +10,7 @@ export function explainOutOfMemory(error: unknown, doing: string, { train, data,
     ...(memory.activations === 'keep' ? ['memory.activations: recompute'] : []),
   ];
   return new TierraError('E_OUT_OF_MEMORY', `${doing}: ${error.message}`, {
-    hint: `Less is live at once with ${smaller.join(', or ')}. ${error.hint ?? ''}`.trimEnd(),
+    hint: `Less is live at once with ${smaller.join(', or ')}. Or raise the budget, memory.gpu.`,
     details: error.details,
     cause: error,
   });

@@ -36,6 +36,7 @@ const architecture = (dropout: number): BuiltModel =>
 
 const task: Task<TokenBatch> = {
   loss: (engine, batch): Tensor => engine.forward(batch),
+  input: (batch) => batch,
   tokens: ({ ids }) => ids.elements,
 };
 
@@ -95,7 +96,14 @@ const cases: Record<string, ConfigInput> = {
     optimizer: { name: 'lion', learningRate: 1e-3, groups: [{ match: 'blocks.0', frozen: true }] },
     schedule: { name: 'linear', warmupSteps: 2 },
   },
-  'AdamW with the model in chunks': { memory: { gpu: '1MiB', cpu: '32MiB', policy: 'auto' }, train: { accumulate: 2 } },
+  'AdamW with the model in chunks, unit by unit': {
+    memory: { gpu: '1MiB', cpu: '32MiB', accumulation: 'vertical' },
+    train: { accumulate: 2 },
+  },
+  'AdamW with the model in chunks, one micro-batch after another': {
+    memory: { gpu: '1MiB', cpu: '32MiB', accumulation: 'horizontal' },
+    train: { accumulate: 2 },
+  },
   'AdamW in bf16, with fp32 masters': { precision: 'bf16', train: { accumulate: 2 } },
 };
 
