@@ -9,6 +9,8 @@ export interface Option {
   readonly text?: boolean;
   /** May be given several times. */
   readonly many?: boolean;
+  /** Takes no value: given or not. */
+  readonly bare?: boolean;
 }
 
 /** What a person typed, sorted. */

@@ -28,5 +28,9 @@ export async function loadGeneration(): Promise<RunGeneration> {
   return ((await load('generate')) as { runGeneration: RunGeneration }).runGeneration;
 }
 
+export async function loadPlanning(): Promise<typeof import('../engine/planning.ts').runPlanning> {
+  return ((await load('planning')) as typeof import('../engine/planning.ts')).runPlanning;
+}
+
 const load = (name: string): Promise<unknown> =>
   import(new URL(`../engine/${name}${extname(import.meta.url)}`, import.meta.url).href);

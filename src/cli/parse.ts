@@ -80,8 +80,8 @@ function describeFlags(parser: Argv, command: Command): Argv {
   for (const [flag, option] of Object.entries(command.options)) {
     described = described.option(flag, {
       describe: option.describe,
-      type: 'string',
-      requiresArg: true,
+      type: option.bare === true ? 'boolean' : 'string',
+      requiresArg: option.bare !== true,
       array: option.many === true,
     });
   }

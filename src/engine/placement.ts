@@ -1,12 +1,13 @@
 /** From the `memory:` section to the store that keeps parameters. */
 import { totalmem } from 'node:os';
 import type { Config } from '../config/index.ts';
-import { type PlacementPolicy, referenceMachine } from '../memory/index.ts';
+import type { PlacementPolicy } from '../memory/index.ts';
 import { native } from '../native/load.ts';
 import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
 import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
+import { measureMachine } from '../offload/measure/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
@@ -49,26 +50,30 @@ export function createStore(
     return placeResident(model, context, moments.length, forTraining, create);
   }
   const { chunkSize } = memory;
+  const disk = diskFor(memory);
   return new ChunkStore(model, units, {
     ...common,
     budgets: budgetsFor(memory, device),
-    disk: diskFor(memory),
+    disk,
     policy: policyFor(memory),
-    machine: referenceMachine,
+    machine: measureMachine({ device, dtype, threads: context.threads, updateThreads: context.optimizerThreads, disk }),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
 }
 
 type MemorySettings = Config['memory'];
 
-function asksForTiers({ gpu, cpu, nvme, policy }: MemorySettings): boolean {
+export function asksForTiers({ gpu, cpu, nvme, policy }: MemorySettings): boolean {
   return gpu !== 'auto' || cpu !== 'auto' || nvme !== null || policy !== 'auto';
 }
 
 /** Share of what is free that `auto` takes: the rest is for the system, and for what fluctuates. */
 const autoShare = 0.8;
 
-function budgetsFor({ gpu, cpu, nvme }: MemorySettings, device: string): { gpu: number; host: number; nvme: number } {
+export function budgetsFor(
+  { gpu, cpu, nvme }: MemorySettings,
+  device: string,
+): { gpu: number; host: number; nvme: number } {
   const deviceBytes = (): number =>
     device === 'cpu' ? totalmem() / 2 : native().deviceInfo(cudaIndex(device)).freeBytes;
   return {
@@ -78,13 +83,13 @@ function budgetsFor({ gpu, cpu, nvme }: MemorySettings, device: string): { gpu: 
   };
 }
 
-function diskFor({ nvme }: MemorySettings): DiskOptions | null {
+export function diskFor({ nvme }: MemorySettings): DiskOptions | null {
   if (nvme === null) return null;
   const { paths, size, backend, direct, verify } = nvme;
   return { paths, sizeBytes: size === 'auto' ? null : size, backend, direct, verify, runId: currentRunId() };
 }
 
-function policyFor({ policy, static: shares }: MemorySettings): PlacementPolicy {
+export function policyFor({ policy, static: shares }: MemorySettings): PlacementPolicy {
   if (policy === 'static') return { kind: 'static', ...shares };
   return { kind: policy === 'lru' ? 'lru' : 'auto' };
 }

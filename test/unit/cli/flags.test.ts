@@ -14,6 +14,7 @@ test('commands and flags are a promise: a change here is a change for users', ()
   expect(list).toMatchInlineSnapshot(`
     [
       "train <config> --set --trace=runtime.trace",
+      "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --json --out --measure --device=device --set",
       "generate <checkpoint> --prompt=sample.prompt --tokens=sample.tokens --temperature=sample.temperature --top-k=sample.topK --top-p=sample.topP --seed=sample.seed --device=device --set",
       "config show <config> --set",
       "doctor",
@@ -39,6 +40,8 @@ test('help is printed on standard output', async () => {
 
     Commands:
       tierra train <config>         Train a model as a configuration says
+      tierra plan <config>          Tell whether a model fits and how fast it would train, before
+                                    anything is loaded
       tierra generate <checkpoint>  Generate text with a trained model
       tierra doctor                 Say what of libtorch, the addon and this machine works, and how to
                                     mend the rest

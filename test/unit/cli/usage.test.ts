@@ -5,7 +5,7 @@ test.each([
   ['', 'no command is given', 'tierra --help'],
   ['--nonsense', 'unknown option --nonsense', 'tierra --help'],
   ['trian x.yaml', 'unknown command "trian"', 'Did you mean tierra train?'],
-  ['zzzzzzzzz', 'unknown command "zzzzzzzzz"', 'Commands: train, generate, config, doctor, setup.'],
+  ['zzzzzzzzz', 'unknown command "zzzzzzzzz"', 'Commands: train, plan, generate, config, doctor, setup.'],
   ['config', 'config: which one? show', 'tierra config --help'],
   ['config shwo x.yaml', 'unknown command "config shwo"', 'Did you mean tierra config show?'],
   ['train', 'train: <config> is missing', 'tierra train --help'],

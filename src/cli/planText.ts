@@ -1,0 +1,174 @@
+/** The answer of `tierra plan` for people. */
+import { formatBytes, formatCount, formatSeconds } from '../core/units.ts';
+import type { PlanSummary, TierSummary } from '../engine/planSummary.ts';
+
+type TierName = keyof PlanSummary['tiers'];
+const tierNames: readonly TierName[] = ['gpu', 'host', 'nvme'];
+
+const dtypeNames: Readonly<Record<string, string>> = {
+  float32: 'fp32',
+  bfloat16: 'bf16',
+  float16: 'fp16',
+  float64: 'fp64',
+};
+
+/** What computing waits for, in words. */
+const causes: Readonly<Record<string, string>> = {
+  fetch: 'parameters on their way to the GPU',
+  gradient: 'gradients leaving the GPU',
+  accumulate: 'gradients being summed on the host',
+  park: 'gradients moving to and from disk',
+  state: 'optimizer states from and to disk',
+  update: 'the optimizer on the host',
+  home: 'updated parameters going to disk',
+};
+
+const limits: Readonly<Record<PlanSummary['limiter'], string>> = {
+  compute: 'computing',
+  link: 'the link between GPU and host',
+  'host memory': 'host memory bandwidth',
+  disk: 'the disk',
+  'host optimizer': 'the optimizer on the host',
+  waiting: 'steps that have to follow each other',
+};
+
+const lanes = [
+  ['toDevice', 'host to GPU'],
+  ['toHost', 'GPU to host'],
+  ['read', 'read from disk'],
+  ['write', 'written to disk'],
+] as const;
+
+/** Whole text, ending in a newline. */
+export function planText(summary: PlanSummary): string {
+  const parts = [
+    headline(summary),
+    table('Memory', memoryRows(summary)),
+    table('What lives where', placeRows(summary)),
+    table(`A step of ${formatSeconds(summary.stepSeconds)}`, timeRows(summary)),
+    table('Moved in a step', movedRows(summary)),
+    machineLine(summary),
+    ...summary.notes.map((note) => `Note: ${note}`),
+  ];
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+function headline({ model, step, stepSeconds, tokensPerSecond, limiter }: PlanSummary): string {
+  const batch = `${plural(step.sequences, 'sequence')} of ${step.sequenceLength} tokens`;
+  const micro = step.microBatches > 1 ? `${step.microBatches} micro-batches of ${batch}` : batch;
+  const how = { keep: 'kept', recompute: 'recomputed', host: 'parked in host memory', nvme: 'parked on disk' }[
+    step.activations
+  ];
+  return [
+    `${model.family}, ${formatCount(model.parameters)} parameters in ${plural(model.layers, 'layer')}, ${dtypeNames[step.dtype]}`,
+    `${micro} a step, activations ${how}`,
+    '',
+    `It fits: ${formatSeconds(stepSeconds)} a step, ${tokenRate(tokensPerSecond)} tokens/s, limited by ${limits[limiter]}.`,
+  ].join('\n');
+}
+
+function memoryRows({ tiers }: PlanSummary): string[][] {
+  const rows = shown(tiers).map((tier) => {
+    const { budgetBytes, restBytes, peakBytes } = tiers[tier];
+    return [
+      tierWord(tier),
+      formatBytes(budgetBytes),
+      formatBytes(restBytes),
+      formatBytes(peakBytes),
+      percent(peakBytes, budgetBytes),
+    ];
+  });
+  return [['', 'budget', 'at rest', 'at peak', 'of budget'], ...rows];
+}
+
+function placeRows({ tiers }: PlanSummary): string[][] {
+  const kinds: readonly (readonly [string, keyof TierSummary])[] = [
+    ['parameters', 'parameterBytes'],
+    ['optimizer states', 'stateBytes'],
+    ['gradients', 'gradientBytes'],
+    ['activations, work', 'activationBytes'],
+    ['buffers', 'bufferBytes'],
+  ];
+  const columns = shown(tiers);
+  const rows = kinds.map(([name, field]) => {
+    const total = columns.reduce((sum, tier) => sum + tiers[tier][field], 0);
+    const cells = columns.map((tier) => {
+      const bytes = tiers[tier][field];
+      return bytes === 0 ? '-' : `${formatBytes(bytes)} ${percent(bytes, total).padStart(4)}`;
+    });
+    return total === 0 ? [] : [name, formatBytes(total), ...cells];
+  });
+  return [['', 'total', ...columns.map(tierWord)], ...rows.filter((row) => row.length > 0)];
+}
+
+function timeRows({ stepSeconds, computeSeconds, stallSeconds }: PlanSummary): string[][] {
+  const waits = Object.entries(stallSeconds)
+    .filter(([, seconds]) => seconds >= stepSeconds / 200)
+    .sort(([, a], [, b]) => b - a);
+  return [
+    ['computing', formatSeconds(computeSeconds), percent(computeSeconds, stepSeconds)],
+    ...waits.map(([cause, seconds]) => [
+      `waiting for ${causes[cause]}`,
+      formatSeconds(seconds),
+      percent(seconds, stepSeconds),
+    ]),
+  ];
+}
+
+function movedRows({ movedBytes, busySeconds, stepSeconds }: PlanSummary): string[][] {
+  const rows = lanes
+    .filter(([lane]) => movedBytes[lane] > 0)
+    .map(([lane, name]) => [name, formatBytes(movedBytes[lane]), `${percent(busySeconds[lane], stepSeconds)} busy`]);
+  if (rows.length === 0) return [];
+  const update =
+    busySeconds.update > 0 ? [['optimizer on the host', '', `${percent(busySeconds.update, stepSeconds)} busy`]] : [];
+  const perDay = (movedBytes.write / stepSeconds) * 86_400;
+  const wear = movedBytes.write > 0 ? [['disk wear at this pace', `${formatBytes(perDay)} a day`]] : [];
+  return [...rows, ...update, ...wear];
+}
+
+function machineLine({ machine, tiers }: PlanSummary): string {
+  const { computeFlops, linkBytes, hostDramBytes, hostUpdateParameters, readBytes, writeBytes } = machine;
+  const rate = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB/s`;
+  const flops =
+    computeFlops >= 1e12
+      ? `${(computeFlops / 1e12).toFixed(computeFlops < 1e13 ? 1 : 0)} TFLOP/s`
+      : `${(computeFlops / 1e9).toFixed(0)} GFLOP/s`;
+  const disk = tiers.nvme.budgetBytes > 0 ? `, disk ${rate(readBytes)} in and ${rate(writeBytes)} out` : '';
+  return `${machineTitle(machine)}\n  ${flops}, GPU link ${rate(linkBytes)}, host memory ${rate(hostDramBytes)}, optimizer ${formatCount(hostUpdateParameters)} parameters/s${disk}`;
+}
+
+function machineTitle({ source, name, device }: PlanSummary['machine']): string {
+  if (source === 'described') return 'Machine as described; what no flag gives is assumed';
+  if (source === 'assumed') return 'Machine: not measured, all rates are assumed';
+  return `Machine, measured: ${name}${device === 'cpu' ? '; RAM plays the GPU' : ''}`;
+}
+
+const shown = (tiers: PlanSummary['tiers']): TierName[] =>
+  tierNames.filter(
+    (tier) => tier === 'gpu' || tiers[tier].peakBytes > 0 || (tier === 'nvme' && tiers[tier].budgetBytes > 0),
+  );
+
+const tierWord = (tier: TierName): string => ({ gpu: 'GPU', host: 'host', nvme: 'disk' })[tier];
+
+function table(title: string, rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return '';
+  const columns = Math.max(...rows.map((row) => row.length));
+  const widths = Array.from({ length: columns }, (_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join('   ')
+      .trimEnd();
+  return [title, ...rows.map((row) => `  ${line(row)}`)].join('\n');
+}
+
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+
+const tokenRate = (rate: number): string =>
+  rate >= 10_000 ? formatCount(rate) : rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
+
+function percent(part: number, whole: number): string {
+  const share = whole > 0 ? (100 * part) / whole : 0;
+  return share > 0 && share < 1 ? '<1%' : `${share.toFixed(0)}%`;
+}

@@ -1,0 +1,191 @@
+/** The planner's input from a configuration alone: shapes instead of a trace. Needs no addon for a described machine. */
+import { statfsSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import path from 'node:path';
+import type { Config } from '../config/index.ts';
+import { TierraError } from '../core/errors.ts';
+import { describeMachine, type Machine, type MachineFlags, type PlanInput } from '../memory/index.ts';
+import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
+import { nativeIsBuilt } from '../native/load.ts';
+import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
+import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
+import { measureMachine } from '../offload/measure/index.ts';
+import { stateDtype } from '../offload/resident/entries.ts';
+import { type Dtype, dtypeBytes } from '../tensor/index.ts';
+import { checkFits, tokenizerFor, withVocabulary } from './corpus.ts';
+import { launch } from './launch.ts';
+import { asksForTiers, budgetsFor, diskFor, policyFor } from './placement.ts';
+import { cpuBlock, cudaBlock } from './planBlocks.ts';
+import { type ComputeRates, estimateVisits } from './planVisits.ts';
+import { updateScheduleFor } from './updateSchedule.ts';
+
+/** A machine with the rates that only an estimate needs. */
+export interface PlanMachine extends Machine, ComputeRates {
+  /** How its numbers are known. */
+  readonly source: 'described' | 'measured' | 'assumed';
+  /** `cpu` or `cuda:N`. */
+  readonly device: string;
+  readonly diskMeasured: boolean;
+}
+
+export interface PlanSubject {
+  readonly config: Config;
+  readonly machine: PlanMachine;
+  readonly dtype: Dtype;
+  readonly built: BuiltModel;
+  readonly map: ModelMap;
+  readonly input: PlanInput;
+  readonly tokensPerStep: number;
+  /** True when a run would use tiers: it has budgets, or was described some. */
+  readonly tiered: boolean;
+}
+
+export interface PlanRequest {
+  /** Describes another machine; null plans for this one. */
+  readonly described: MachineFlags | null;
+  /** Measure this machine although its rates are known. */
+  readonly measure: boolean;
+}
+
+/** Bytes of device memory traffic per FLOP: cards of the last ten years lie near it. */
+const bytesPerFlop = 0.007;
+/** Launch and bookkeeping of one operator on a GPU. */
+const launchSeconds = 8e-6;
+
+const dtypes = { fp32: 'float32', bf16: 'bfloat16', fp16: 'float16', fp64: 'float64' } as const;
+
+/** Which machine is planned for, and the element type it computes in. */
+export function machineFor(
+  config: Config,
+  { described, measure }: PlanRequest,
+): { machine: PlanMachine; dtype: Dtype } {
+  if (described !== null || !nativeIsBuilt()) {
+    const device = config.device === 'cpu' ? 'cpu' : 'cuda:0';
+    const { precision } = config;
+    const dtype = precision === 'auto' ? (device === 'cpu' ? 'float32' : 'bfloat16') : dtypes[precision];
+    const machine = withEstimates(describeMachine(described ?? { name: 'this machine, not measured' }));
+    const source = described === null ? 'assumed' : 'described';
+    return { machine: { ...machine, source, device, diskMeasured: false }, dtype };
+  }
+  const { device, dtype, threads, optimizerThreads } = launch(config);
+  const disk = diskFor(config.memory);
+  const measured = measureMachine({ device, dtype, threads, updateThreads: optimizerThreads, disk, again: measure });
+  return { machine: { ...measured, source: 'measured', device }, dtype };
+}
+
+function withEstimates(machine: Machine): Machine & ComputeRates {
+  return { ...machine, elementwiseBytes: machine.computeFlops * bytesPerFlop, operatorSeconds: launchSeconds };
+}
+
+/** Everything there is to plan. Throws `E_CONFIG` for a configuration without a model. */
+export async function estimatePlan(config: Config, request: PlanRequest): Promise<PlanSubject> {
+  if (config.model === null) {
+    throw new TierraError('E_CONFIG', 'model: nothing to plan for', {
+      hint: 'Give model.preset, model.path or model.architecture.',
+    });
+  }
+  const tokenizer = await tokenizerFor(config.data.tokenizer);
+  const built = buildModel(withVocabulary(config.model as ModelSettings, tokenizer));
+  checkFits(built, tokenizer, config.data.sequenceLength);
+  const { machine, dtype } = machineFor(config, request);
+  return subjectOf(config, built, machine, dtype);
+}
+
+/** The planner's input for a model that is built. Also tries other settings of the same model: nothing is measured here. */
+export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachine, dtype: Dtype): PlanSubject {
+  const { model } = built;
+  const units = collectUnits(model as AnyModule);
+  const setting = config.memory.activations;
+  for (const unit of units) unit.activations = setting === 'keep' || setting === 'recompute' ? setting : 'park';
+  const { chunkSize } = config.memory;
+  const updates = updateScheduleFor(model as AnyModule, config, config.train.steps ?? 1000);
+  const order = units.map((unit) => ({
+    unit,
+    pass: 'forward' as const,
+    seconds: 0,
+    beforeBytes: 0,
+    peakBytes: 0,
+    afterBytes: 0,
+  }));
+  const map = mapModel(order, {
+    groupOf: (parameter) => updates.groupOf(parameter),
+    ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
+  });
+  const { train, data, memory } = config;
+  const state = stateDtype(dtype);
+  const tokens = train.batchSize * data.sequenceLength;
+  const visits = estimateVisits(
+    model,
+    units,
+    {
+      sequences: train.batchSize,
+      length: data.sequenceLength,
+      elementBytes: dtypeBytes(dtype),
+      wideBytes: dtypeBytes(state),
+      block: machine.device === 'cpu' ? cpuBlock : cudaBlock,
+    },
+    machine,
+  );
+  const vertical = memory.accumulation === 'vertical' && train.accumulate > 1;
+  const course = { microBatches: train.accumulate, accumulation: vertical ? 'vertical' : 'horizontal' } as const;
+  const parked =
+    setting === 'host' || setting === 'nvme' ? parkedBytes(units, tokens, model.blocks.length, dtype, built) : 0;
+  const floorBytes = 2 * tokens * 8 * (vertical ? train.accumulate : 1);
+  const input: PlanInput = {
+    layout: map.layout,
+    trace: trainingTrace(map, visits, course, 0),
+    types: { computeBytes: dtypeBytes(dtype) as 2 | 4 | 8, stateBytes: dtypeBytes(state) as 4 | 8 },
+    machine,
+    budgets: budgetsOf(config, machine),
+    reservedBytes: {
+      gpu: floorBytes,
+      ...(parked === 0 ? {} : { [setting]: parked * (vertical ? train.accumulate : 1) }),
+    },
+    clipping: true,
+    policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),
+  };
+  const tiered = machine.source === 'described' || asksForTiers(memory);
+  return { config, machine, dtype, built, map, input, tokensPerStep: tokens * train.accumulate, tiered };
+}
+
+/** Inputs of all units but the first: one row of the width per token. */
+function parkedBytes(
+  units: readonly Unit[],
+  tokens: number,
+  blocks: number,
+  dtype: Dtype,
+  { hfConfig }: BuiltModel,
+): number {
+  const width = Number(hfConfig.hidden_size ?? hfConfig.n_embd);
+  return units.length > 1 ? tokens * width * (blocks + 1) * dtypeBytes(dtype) : 0;
+}
+
+function budgetsOf({ memory }: Config, { source, device, capacityBytes }: PlanMachine): PlanInput['budgets'] {
+  const { gpu, cpu, nvme } = memory;
+  const disk = nvme === null ? 0 : nvme.size === 'auto' ? null : nvme.size;
+  if (source === 'measured') {
+    const budgets = budgetsFor(memory, device);
+    return memory.policy === 'off'
+      ? { ...budgets, host: 0, nvme: 0 }
+      : { ...budgets, nvme: disk ?? freeBytes(nvme?.paths ?? []) };
+  }
+  return {
+    gpu: gpu === 'auto' ? capacityBytes.gpu : gpu,
+    host: cpu === 'auto' ? (source === 'assumed' ? Math.floor(totalmem() * 0.4) : capacityBytes.host) : cpu,
+    nvme: disk ?? capacityBytes.nvme,
+  };
+}
+
+/** Room on the folders' disks, of the nearest folder that exists. */
+function freeBytes(folders: readonly string[]): number {
+  return folders.reduce((sum, folder) => {
+    for (let at = path.resolve(folder); ; at = path.dirname(at)) {
+      try {
+        const { bavail, bsize } = statfsSync(at);
+        return sum + bavail * bsize;
+      } catch {
+        if (at === path.dirname(at)) return sum;
+      }
+    }
+  }, 0);
+}

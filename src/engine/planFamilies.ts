@@ -1,0 +1,260 @@
+/**
+ * The units of our language models as lists of operators, as `src/models` computes them. Checked against traces of real
+ * micro-batches: whoever changes a model's forward changes its list here.
+ */
+import type { Gpt2, Llama } from '../models/index.ts';
+import type { UnitInput, UnitOp } from './planOps.ts';
+
+/** Sizes of one micro-batch. */
+export interface BatchShape {
+  readonly sequences: number;
+  readonly length: number;
+  /** Bytes of an element of activations, and of the type that statistics and losses are computed in. */
+  readonly elementBytes: number;
+  readonly wideBytes: number;
+  /** What the device's allocator takes for a request. */
+  readonly block: (bytes: number) => number;
+}
+
+export interface DescribedUnit {
+  readonly input: UnitInput;
+  readonly ops: readonly UnitOp[];
+}
+
+const noInput: UnitInput = { name: 'ids', bytes: 0, wantsGradient: false };
+
+/** y = x W (+ b) over `rows`. */
+function linear(
+  input: string,
+  output: string,
+  [rows, from, to]: readonly [number, number, number],
+  { elementBytes }: BatchShape,
+  bias: boolean,
+): UnitOp {
+  return {
+    inputs: [input],
+    output,
+    bytes: rows * to * elementBytes,
+    saves: [input],
+    parameterGradientBytes: (from * to + (bias ? to : 0)) * elementBytes,
+    macs: rows * from * to,
+  };
+}
+
+interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headSize: number;
+  readonly window: number | null;
+  readonly dropout: number;
+}
+
+/** Softmax of queries and keys over values. Causal: half the scores are never computed. */
+function attention(
+  [query, key, value]: readonly [string, string, string],
+  output: string,
+  { heads, headSize, window, dropout }: AttentionShape,
+  { sequences, length, elementBytes, wideBytes }: BatchShape,
+): UnitOp[] {
+  const bytes = sequences * length * heads * headSize * elementBytes;
+  const scores = sequences * heads * length * length;
+  const fused = dropout === 0 && (window === null || window >= length);
+  return [
+    {
+      inputs: [...new Set([query, key, value])],
+      output,
+      bytes,
+      saves: [...new Set([query, key, value, output])],
+      savedBytes: sequences * heads * length * wideBytes + (fused ? 0 : 2 * scores * elementBytes),
+      backwardWork: fused ? 0 : 2 * scores * elementBytes,
+      macs: scores * headSize * (fused ? 1 : 2),
+      backwardRatio: 2.5,
+    },
+  ];
+}
+
+export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] {
+  const { n_embd: width, n_layer, n_head, n_positions, vocab_size: vocabulary } = config;
+  const hidden = config.n_inner ?? 4 * width;
+  const { sequences, length, elementBytes: size, wideBytes } = batch;
+  const rows = sequences * length;
+  const x = rows * width * size;
+  const norm = (input: string, output: string): UnitOp => layerNorm(input, output, rows, width, batch);
+  const drop = (input: string, output: string, p: number): UnitOp[] => (p > 0 ? [dropout(input, output, x, size)] : []);
+  const after = (name: string, p: number): string => (p > 0 ? `${name} dropped` : name);
+  const embedding: UnitOp[] = [
+    { inputs: [], output: 'tokens', bytes: x, parameterGradientBytes: vocabulary * width * size },
+    {
+      inputs: [],
+      output: 'positions',
+      bytes: length * width * size,
+      savedBytes: length * 8,
+      parameterGradientBytes: n_positions * width * size,
+    },
+    { inputs: ['tokens', 'positions'], output: 'sum', bytes: x, passesGradient: true },
+    ...drop('sum', after('sum', config.embd_pdrop), config.embd_pdrop),
+  ];
+  const shape = { heads: n_head, kvHeads: n_head, headSize: width / n_head, window: null, dropout: config.attn_pdrop };
+  const block: UnitOp[] = [
+    norm('x', 'x1'),
+    linear('x1', 'qkv', [rows, width, 3 * width], batch, true),
+    ...attention(['qkv', 'qkv', 'qkv'], 'mixed', shape, batch),
+    linear('mixed', 'projected', [rows, width, width], batch, true),
+    ...drop('projected', after('projected', config.resid_pdrop), config.resid_pdrop),
+    { inputs: ['x', after('projected', config.resid_pdrop)], output: 'attended', bytes: x, passesGradient: true },
+    norm('attended', 'x2'),
+    linear('x2', 'up', [rows, width, hidden], batch, true),
+    { inputs: ['up'], output: 'active', bytes: rows * hidden * size, saves: ['up'] },
+    linear('active', 'down', [rows, hidden, width], batch, true),
+    ...drop('down', after('down', config.resid_pdrop), config.resid_pdrop),
+    { inputs: ['attended', after('down', config.resid_pdrop)], output: 'y', bytes: x, passesGradient: true },
+  ];
+  const head = [norm('x', 'normed'), ...languageHead(rows, width, vocabulary, size, wideBytes)];
+  const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
+  return [
+    { input: noInput, ops: embedding },
+    ...Array.from({ length: n_layer }, () => ({ input: inner, ops: block })),
+    { input: inner, ops: head },
+  ];
+}
+
+export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[] {
+  const { hidden_size: width, intermediate_size: hidden, num_hidden_layers: layers, vocab_size: vocabulary } = config;
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headSize } = config;
+  const { sequences, length, elementBytes: size, wideBytes } = batch;
+  const rows = sequences * length;
+  const x = rows * width * size;
+  const block = (window: number | null): UnitOp[] => {
+    const shape = { heads, kvHeads, headSize, window, dropout: config.attention_dropout };
+    const normed = (name: string, count: number): UnitOp[] =>
+      config.qk_norm ? rmsNorm(name, `${name} normed`, rows * count, headSize, batch) : [];
+    const [query, key] = config.qk_norm ? ['query normed', 'key normed'] : ['query', 'key'];
+    return [
+      ...rmsNorm('x', 'x1', rows, width, batch),
+      linear('x1', 'query', [rows, width, heads * headSize], batch, config.attention_bias),
+      linear('x1', 'key', [rows, width, kvHeads * headSize], batch, config.attention_bias),
+      linear('x1', 'value', [rows, width, kvHeads * headSize], batch, config.attention_bias),
+      ...normed('query', heads),
+      ...normed('key', kvHeads),
+      ...rotary(query!, 'query turned', rows * heads * headSize * size),
+      ...rotary(key!, 'key turned', rows * kvHeads * headSize * size),
+      ...attention(['query turned', 'key turned', 'value'], 'mixed', shape, batch),
+      linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias),
+      { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
+      ...rmsNorm('attended', 'x2', rows, width, batch),
+      linear('x2', 'gate', [rows, width, hidden], batch, config.mlp_bias),
+      { inputs: ['gate'], output: 'active', bytes: rows * hidden * size, saves: ['gate'] },
+      linear('x2', 'up', [rows, width, hidden], batch, config.mlp_bias),
+      { inputs: ['active', 'up'], output: 'product', bytes: rows * hidden * size, saves: ['active', 'up'] },
+      linear('product', 'down', [rows, hidden, width], batch, config.mlp_bias),
+      { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
+    ];
+  };
+  const head = [
+    ...rmsNorm('x', 'normed', rows, width, batch),
+    ...languageHead(rows, width, vocabulary, size, wideBytes),
+  ];
+  const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
+  const windowOf = (layer: number): number | null =>
+    config.layer_types === null || config.layer_types[layer] === 'sliding_attention' ? config.sliding_window : null;
+  const embedding: UnitOp = { inputs: [], output: 'y', bytes: x, parameterGradientBytes: vocabulary * width * size };
+  return [
+    { input: noInput, ops: [embedding] },
+    ...Array.from({ length: layers }, (_, layer) => ({ input: inner, ops: block(windowOf(layer)) })),
+    { input: inner, ops: head },
+  ];
+}
+
+/** Cosines and sines, made in the first block and kept. */
+export function llamaTables({ config }: Llama, { length, elementBytes }: BatchShape): number {
+  return 2 * length * config.head_dim * elementBytes;
+}
+
+function layerNorm(
+  input: string,
+  output: string,
+  rows: number,
+  width: number,
+  { elementBytes, wideBytes }: BatchShape,
+): UnitOp {
+  return {
+    inputs: [input],
+    output,
+    bytes: rows * width * elementBytes,
+    saves: [input],
+    savedBytes: 2 * rows * wideBytes,
+    parameterGradientBytes: 2 * width * elementBytes,
+  };
+}
+
+function rmsNorm(input: string, output: string, rows: number, width: number, batch: BatchShape): UnitOp[] {
+  const { elementBytes: size, wideBytes } = batch;
+  const wide = rows * width * wideBytes;
+  const casts = size !== wideBytes;
+  const name = casts ? `${output} wide` : input;
+  const cast: UnitOp[] = casts ? [{ inputs: [input], output: name, bytes: wide }] : [];
+  const narrow: UnitOp[] = casts
+    ? [{ inputs: [`${output} normal`], output: `${output} narrow`, bytes: rows * width * size }]
+    : [];
+  return [
+    ...cast,
+    { inputs: [name], output: `${output} square`, bytes: wide, saves: [name], backwardWork: wide },
+    { inputs: [`${output} square`], output: `${output} mean`, bytes: 3 * rows * wideBytes, saves: [`${output} mean`] },
+    { inputs: [name, `${output} mean`], output: `${output} normal`, bytes: wide, saves: [name], backwardWork: wide },
+    ...narrow,
+    {
+      inputs: [casts ? `${output} narrow` : `${output} normal`],
+      output,
+      bytes: rows * width * size,
+      saves: [casts ? `${output} narrow` : `${output} normal`],
+      backwardWork: rows * width * size,
+      parameterGradientBytes: width * size,
+    },
+  ];
+}
+
+/** x·cos + turned(x)·sin: the halves swapped and negated, two products and their sum. */
+function rotary(input: string, output: string, bytes: number): UnitOp[] {
+  return [
+    { inputs: [input], output: `${output} negated`, bytes: bytes / 2, backwardWork: bytes },
+    { inputs: [`${output} negated`, input], output: `${output} swapped`, bytes },
+    { inputs: [input], output: `${output} cosines`, bytes },
+    { inputs: [`${output} swapped`], output: `${output} sines`, bytes },
+    { inputs: [`${output} cosines`, `${output} sines`], output, bytes, passesGradient: true },
+  ];
+}
+
+function dropout(input: string, output: string, bytes: number, size: number): UnitOp {
+  return { inputs: [input], output, bytes, savedBytes: bytes / size };
+}
+
+/** Logits held at a time, in elements, as the fused loss takes them. */
+const logitsPerChunk = 1 << 26;
+
+/** Projection to the vocabulary and the loss, in chunks of rows; backward makes the logits again. */
+function languageHead(rows: number, width: number, vocabulary: number, size: number, wideBytes: number): UnitOp[] {
+  const chunk = Math.min(rows, Math.max(128, Math.floor(logitsPerChunk / vocabulary)));
+  const several = rows > chunk;
+  const logits = chunk * vocabulary;
+  const casts = size !== wideBytes;
+  const weight = vocabulary * width;
+  const forwardWork = logits * wideBytes * 2 + rows * (wideBytes + 9);
+  // Wide logits and their narrow copy; one product with its wide copy beside the sum so far.
+  const parts = casts ? weight * (size + wideBytes) : weight * wideBytes;
+  const backwardWork =
+    logits * (wideBytes + (casts ? size : 0)) + parts + (several ? weight * wideBytes : 0) - weight * size;
+  return [
+    {
+      inputs: ['normed'],
+      output: 'loss',
+      bytes: wideBytes,
+      saves: ['normed'],
+      savedBytes: rows * wideBytes,
+      forwardWork,
+      backwardWork: Math.max(0, backwardWork),
+      parameterGradientBytes: weight * size,
+      macs: rows * weight,
+      backwardRatio: 3,
+    },
+  ];
+}

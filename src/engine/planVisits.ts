@@ -1,0 +1,79 @@
+/** From a model's shapes to the visits that one micro-batch would leave: what the planner otherwise learns from a trace. */
+import type { Machine } from '../memory/index.ts';
+import { Gpt2, type LanguageModel, Llama } from '../models/index.ts';
+import type { Unit } from '../nn/index.ts';
+import type { Visit } from '../offload/chunked/traceHost.ts';
+import { type BatchShape, type DescribedUnit, gpt2Units, llamaTables, llamaUnits } from './planFamilies.ts';
+import { type UnitCost, unitCost } from './planOps.ts';
+
+/** What turns multiply-adds and bytes into seconds. */
+export interface ComputeRates {
+  readonly computeFlops: Machine['computeFlops'];
+  /** Bytes per second of operators that are no matrix multiplications. */
+  readonly elementwiseBytes: number;
+  /** Fixed cost of one operator. */
+  readonly operatorSeconds: number;
+}
+
+/** Visits of one micro-batch, forward then backward. Bytes are those beside the chunks. */
+export function estimateVisits(
+  model: LanguageModel,
+  units: readonly Unit[],
+  batch: BatchShape,
+  rates: ComputeRates,
+): Visit[] {
+  const described = describeUnits(model, batch);
+  const known = new Map<DescribedUnit['ops'], Map<boolean, UnitCost>>();
+  const costOf = (index: number): UnitCost => {
+    const { input, ops } = described[index]!;
+    const keep = units[index]!.activations === 'keep';
+    const byPolicy = known.get(ops) ?? new Map<boolean, UnitCost>();
+    known.set(ops, byPolicy);
+    const cost = byPolicy.get(keep) ?? unitCost(input, ops, keep, batch.block);
+    byPolicy.set(keep, cost);
+    return cost;
+  };
+  const tables = model instanceof Llama ? llamaTables(model, batch) : 0;
+  const visits: Visit[] = [];
+  const forwardEnds: number[] = [];
+  let live = 0;
+  for (const [index, unit] of units.entries()) {
+    const cost = costOf(index);
+    const work = index === 1 ? tables : 0;
+    const peak = live + work + cost.forwardPeakBytes;
+    const seconds = secondsOf(cost.forwardMacs, cost.forwardTraffic, cost.operators, rates);
+    const parked = unit.activations === 'park' ? described[index]!.input.bytes : 0;
+    visits.push({
+      unit,
+      pass: 'forward',
+      seconds,
+      beforeBytes: live,
+      peakBytes: peak,
+      afterBytes: live + work + cost.keptBytes,
+    });
+    live += work + cost.keptBytes - parked;
+    forwardEnds.push(cost.keptBytes);
+  }
+  for (let index = units.length - 1; index >= 0; index--) {
+    const unit = units[index]!;
+    const cost = costOf(index);
+    const output = batch.block(described[index]!.ops.at(-1)!.bytes);
+    const parked = unit.activations === 'park' ? described[index]!.input.bytes : 0;
+    const before = live + output;
+    const peakBytes = before + parked + cost.backwardPeakBytes;
+    const again = unit.activations === 'keep' ? 1 : 2;
+    const seconds = secondsOf(cost.backwardMacs, cost.backwardTraffic, cost.operators * (again + 1), rates);
+    visits.push({ unit, pass: 'backward', seconds, beforeBytes: before, peakBytes, afterBytes: before });
+    live += parked - forwardEnds[index]!;
+  }
+  return visits;
+}
+
+function describeUnits(model: LanguageModel, batch: BatchShape): DescribedUnit[] {
+  if (model instanceof Gpt2) return gpt2Units(model, batch);
+  return llamaUnits(model as Llama, batch);
+}
+
+function secondsOf(macs: number, traffic: number, operators: number, rates: ComputeRates): number {
+  return (2 * macs) / rates.computeFlops + traffic / rates.elementwiseBytes + operators * rates.operatorSeconds;
+}

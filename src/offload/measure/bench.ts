@@ -1,0 +1,57 @@
+/** One executor and the tickets of a measurement; everything is given back by `dispose`. */
+import type { ArenaId, ExecutorId, Ticket, TicketId } from '../../native/binding.ts';
+import { native } from '../../native/load.ts';
+
+type Distributed<T> = T extends unknown
+  ? Omit<T, 'id' | 'after' | 'afterMoment' | 'afterCell' | 'cause' | 'step'>
+  : never;
+/** A ticket without the fields that are the same for all. */
+export type PlainTicket = Distributed<Ticket>;
+
+export class Bench {
+  readonly executor: ExecutorId;
+  readonly #arenas: ArenaId[] = [];
+  #next = 1;
+
+  constructor(device: number, updateThreads: number) {
+    this.executor = native().executorCreate({ device, updateThreads, scaleCells: 1, timelineCapacity: 16 });
+  }
+
+  arena(kind: 'host' | 'device', bytes: number, device: number): ArenaId {
+    const arena = native().arenaCreate(kind, bytes, Math.max(0, device), true);
+    this.#arenas.push(arena);
+    native().arenaFill(arena, 0, bytes, 0);
+    return arena;
+  }
+
+  /** Seconds until all of `tickets`, which do not wait for each other, are done. `step` is stamped on extents. */
+  run(tickets: readonly PlainTicket[], step = 0): number {
+    const began = performance.now();
+    const ids: TicketId[] = [];
+    const complete = tickets.map((ticket) => {
+      const id = this.#next++ as TicketId;
+      ids.push(id);
+      return { ...ticket, id, after: [], afterMoment: -1, afterCell: -1, cause: 'measure', step } as Ticket;
+    });
+    native().submit(this.executor, complete);
+    native().drain(this.executor);
+    return (performance.now() - began) / 1e3;
+  }
+
+  dispose(): void {
+    native().executorDestroy(this.executor);
+    for (const arena of this.#arenas) native().arenaDestroy(arena);
+  }
+}
+
+/** Runs `body` once to warm up, then `rounds` times; the least it returns: what others do on the machine only adds. */
+export function leastOf(rounds: number, body: () => number): number {
+  body();
+  return Math.min(...Array.from({ length: rounds }, body));
+}
+
+export const secondsFor = (body: () => void): number => {
+  const began = performance.now();
+  body();
+  return (performance.now() - began) / 1e3;
+};

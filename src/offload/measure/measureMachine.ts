@@ -1,0 +1,143 @@
+/** What the planner has to know about this machine, measured in about a second and remembered. */
+import { statSync } from 'node:fs';
+import { cpus, hostname, totalmem } from 'node:os';
+import { type Machine, referenceMachine } from '../../memory/index.ts';
+import { addonPath, native } from '../../native/load.ts';
+import { type Dtype, dtypeBytes } from '../../tensor/index.ts';
+import { cudaIndex } from '../device.ts';
+import { stateDtype } from '../resident/entries.ts';
+import { recallMeasurement, rememberMeasurement } from './cache.ts';
+import { type ComputeRates, measureCompute } from './compute.ts';
+import { type CopyRates, measureCopies } from './copies.ts';
+import { type DiskRates, type DiskSettings, measureDisk } from './disk.ts';
+import { measureDeviceUpdate, measureDram, measureHostUpdate } from './updates.ts';
+
+export interface MeasureOptions {
+  readonly device: string;
+  readonly dtype: Dtype;
+  /** Threads of operators and of the host optimizer. */
+  readonly threads: number;
+  readonly updateThreads: number;
+  /** Null measures no disk. */
+  readonly disk: DiskSettings | null;
+  /** Measure although it is known. */
+  readonly again?: boolean;
+}
+
+export interface MeasuredMachine extends Machine, ComputeRates {
+  /** False when a disk was asked for and could not be measured: its rates are assumptions then. */
+  readonly diskMeasured: boolean;
+}
+
+interface Rates extends CopyRates, ComputeRates {
+  readonly hostUpdateParameters: number;
+  readonly deviceUpdateParameters: number;
+  readonly hostDramBytes: number;
+}
+
+/**
+ * Measures what is not remembered. Takes about 250 MiB of memory and, with a disk, 128 MiB of it, both for a moment, and leaves
+ * nothing. Rates are those of an otherwise quiet machine only if it is one.
+ */
+export function measureMachine(options: MeasureOptions): MeasuredMachine {
+  const key = machineKey(options);
+  const rates = remembered<Rates>(key, options, isRates, () => measureRates(options));
+  const { disk } = options;
+  const diskRates =
+    disk === null
+      ? null
+      : remembered<DiskRates | null>(`${key} ${diskKey(disk)}`, options, isDiskRates, () => measureDisk(disk));
+  const { readBytes, writeBytes } = diskRates ?? referenceMachine;
+  return {
+    name: machineName(options.device),
+    capacityBytes: capacities(options),
+    ...rates,
+    readBytes,
+    writeBytes,
+    diskMeasured: diskRates !== null,
+  };
+}
+
+function measureRates({ device, dtype, threads, updateThreads }: MeasureOptions): Rates {
+  const state = stateDtype(dtype);
+  const copies = measureCopies(cudaIndex(device));
+  const hostUpdateParameters = measureHostUpdate(dtype, state, updateThreads);
+  const updateTraffic = hostUpdateParameters * (2 * dtypeBytes(dtype) + 6 * dtypeBytes(state));
+  return {
+    ...copies,
+    ...measureCompute(device, dtype),
+    hostUpdateParameters,
+    deviceUpdateParameters: measureDeviceUpdate(device, dtype, state, updateThreads),
+    // Whatever moves most bytes shows what the memory can do.
+    hostDramBytes: Math.max(measureDram(threads), updateTraffic, copies.toDevice.together + copies.toHost.together),
+  };
+}
+
+function remembered<Value>(
+  key: string,
+  { again }: MeasureOptions,
+  valid: (value: unknown) => boolean,
+  measure: () => Value,
+): Value {
+  const known = again === true ? null : recallMeasurement(key);
+  if (known !== null && valid(known)) return known as Value;
+  const value = measure();
+  if (value !== null) rememberMeasurement(key, value);
+  return value;
+}
+
+const positive = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value > 0;
+const fields = (value: unknown, names: readonly string[]): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  names.every((name) => positive((value as Record<string, unknown>)[name]));
+
+const isDiskRates = (value: unknown): boolean => fields(value, ['readBytes', 'writeBytes']);
+
+function isRates(value: unknown): boolean {
+  const numbers = [
+    'latencySeconds',
+    'computeFlops',
+    'elementwiseBytes',
+    'operatorSeconds',
+    'hostUpdateParameters',
+    'deviceUpdateParameters',
+    'hostDramBytes',
+  ];
+  if (!fields(value, numbers)) return false;
+  const { toDevice, toHost } = value as { toDevice?: unknown; toHost?: unknown };
+  return fields(toDevice, ['alone', 'together']) && fields(toHost, ['alone', 'together']);
+}
+
+/** Everything the rates depend on: machine, build, device, element type, threads. */
+function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): string {
+  const { torchVersion, sourceHash } = native().buildInfo;
+  const built = sourceHash === '' ? String(statSync(addonPath()).mtimeMs) : sourceHash;
+  return [
+    hostname(),
+    machineName(device),
+    `torch ${torchVersion}`,
+    built,
+    native().simdPath(),
+    device,
+    dtype,
+    threads,
+    updateThreads,
+  ].join(' | ');
+}
+
+function diskKey({ paths, backend, direct, verify }: DiskSettings): string {
+  return JSON.stringify([paths, backend, direct, verify]);
+}
+
+export function machineName(device: string): string {
+  const all = cpus();
+  const cpu = `${all[0]?.model.trim() ?? 'CPU'}, ${all.length} cores`;
+  return device === 'cpu' ? cpu : `${native().deviceInfo(cudaIndex(device)).name}, ${all.length} CPU cores`;
+}
+
+function capacities({ device }: MeasureOptions): Machine['capacityBytes'] {
+  const host = totalmem();
+  const gpu = device === 'cpu' ? host / 2 : native().deviceInfo(cudaIndex(device)).totalBytes;
+  return { gpu, host, nvme: 0 };
+}
