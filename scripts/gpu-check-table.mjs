@@ -36,10 +36,12 @@ for (const row of rows) {
   const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
   console.log(cells.join('  '));
 }
-for (const line of said) console.log(`\n${line}`);
+const shown = 12;
+for (const line of said.slice(0, shown)) console.log(`\n${line}`);
+if (said.length > shown) console.log(`\nand ${said.length - shown} more failures: see the reports`);
 process.exitCode = failures === 0 ? 0 : 1;
 
 /** @param {string} text */
 function firstLines(text) {
-  return text.split('\n').slice(0, 6).join('\n  ');
+  return text.split('\n').slice(0, 3).join('\n  ');
 }

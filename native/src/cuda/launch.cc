@@ -2,8 +2,10 @@
 
 #ifdef TIERRA_CUDA
 
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 
 #include <map>
 #include <mutex>
@@ -59,11 +61,22 @@ driver::Function functionOf(const Kernel& kernel, int device) {
   return function = driver::findFunction(module, kernel.entry);
 }
 
+// The driver works in the thread's current context, which a thread of autograd's may not have yet: the runtime binds it only
+// when it is first needed, and memory that libtorch has cached needs no call.
+void bindContext(int device) {
+  thread_local int bound = -1;
+  if (bound == device) return;
+  C10_CUDA_CHECK(cudaSetDevice(device));
+  C10_CUDA_CHECK(cudaFree(nullptr));
+  bound = device;
+}
+
 }  // namespace
 
 void launch(const Kernel& kernel, int device, unsigned blocks, const void* arguments, unsigned sharedBytes) {
   if (blocks == 0) return;
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
+  bindContext(device);
   const driver::Function function = functionOf(kernel, device);
   const auto stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device));
   void* parameters[] = {const_cast<void*>(arguments)};
