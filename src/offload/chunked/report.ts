@@ -2,7 +2,7 @@
  * What happened when: compute as the store saw it, everything else as the executor's lanes recorded it. Sums are kept
  * always; single spans only for an observer that wants a timeline.
  */
-import type { Layout, Plan, Ticket } from '../../memory/index.ts';
+import type { Cause, Lane, Layout, Plan, Ticket } from '../../memory/index.ts';
 import type { ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { MovementReport, PlanSummary, StoreObserver, TimelineCounter, TimelineEntry } from '../observer.ts';
@@ -25,6 +25,9 @@ interface IssuedStep extends Issued {
   readonly step: number;
 }
 
+/** Steps whose tickets may run at one time, at most. */
+const stepsUnderWay = 4;
+
 const laneNames: readonly LaneName[] = ['read', 'write', 'toDevice', 'toHost', 'update'];
 
 /** Sums over the measured steps. */
@@ -46,8 +49,10 @@ export class StepRecorder {
   readonly #observer: StoreObserver;
   readonly #summary: PlanSummary;
   #totals = new Totals();
-  #now: IssuedStep | null = null;
-  #before: IssuedStep | null = null;
+  /** Newest first: what still runs may be some steps old. */
+  #issued: readonly IssuedStep[] = [];
+  /** Steps before this one are not in the totals, nor is what they left running. */
+  #firstCounted = 0;
   #step = 0;
   /** Steps that are over. */
   #finished = 0;
@@ -74,8 +79,7 @@ export class StepRecorder {
 
   /** The step's tickets are handed over. */
   issued(issued: Issued): void {
-    this.#before = this.#now;
-    this.#now = { ...issued, step: this.#step };
+    this.#issued = [{ ...issued, step: this.#step }, ...this.#issued.slice(0, stepsUnderWay - 1)];
   }
 
   beginCompute(): void {
@@ -98,7 +102,10 @@ export class StepRecorder {
     this.#stepEndUs = native().nowUs();
     const durationUs = this.#stepEndUs - startUs;
     // The first step fills empty caches and slots: it is in the timeline, not in the means.
-    if (this.#finished++ === 1) this.#totals = new Totals();
+    if (this.#finished++ === 1) {
+      this.#totals = new Totals();
+      this.#firstCounted = this.#step;
+    }
     this.#totals.steps++;
     this.#totals.stepUs += durationUs;
     this.#totals.computeUs += this.#stepComputeUs;
@@ -109,8 +116,9 @@ export class StepRecorder {
 
   /** Takes what the executor's lanes did since the last call; between steps. */
   collect(): void {
-    if (this.#now === null) return;
-    const { spans, busyUs, dropped } = native().timeline(this.#now.executor);
+    const [now] = this.#issued;
+    if (now === undefined) return;
+    const { spans, busyUs, dropped } = native().timeline(now.executor);
     for (const lane of laneNames) add(this.#totals.busyUs, lane, busyUs[lane]);
     const context = new SpanContext(spans, (id) => this.#ticketsBefore(id));
     for (const span of spans) {
@@ -127,8 +135,7 @@ export class StepRecorder {
   /** The executor is about to be thrown away: ids begin anew. */
   reset(): void {
     this.collect();
-    this.#now = null;
-    this.#before = null;
+    this.#issued = [];
   }
 
   /** Means over the steps after the first (the first alone, as long as there is no other); null before any. */
@@ -159,13 +166,13 @@ export class StepRecorder {
   }
 
   #takeTicket(span: TimelineSpan, lane: LaneName): void {
-    add(this.#totals.bytes, lane, span.bytes);
-    if (this.#observer.timeline === undefined) return;
     const { startUs, durationUs, bytes, chunk, ticket } = span;
-    const found = this.#find(ticket);
-    const name = found === null ? span.name : ticketWords(found.ticket);
-    const details = { step: found?.step ?? this.#step, chunk, bytes, ticket };
-    this.#entries.push({ lane, name, startUs, durationUs, details });
+    // What is not among the planned tickets is done again because the norm disagreed with a guess.
+    const step = this.#find(ticket)?.step;
+    if ((step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
+    if (this.#observer.timeline === undefined) return;
+    const details = { step: step ?? this.#step, chunk, bytes, ticket, ...(step === undefined && { again: 'clipped' }) };
+    this.#entries.push({ lane, name: spanWords(span), startUs, durationUs, details });
   }
 
   #takeWait(span: TimelineSpan, context: SpanContext): void {
@@ -174,8 +181,7 @@ export class StepRecorder {
     // Waits outside steps, such as for a checkpoint, are shown but do not count.
     const counts = startUs >= this.#stepStartUs && startUs <= this.#stepEndUs;
     for (const piece of splitWait(wait, this.#awaited(span), context)) {
-      const found = this.#find(piece.ticket);
-      const words = found === null ? name : ticketWords(found.ticket);
+      const words = context.words(piece.ticket) ?? this.#planWords(piece.ticket) ?? name;
       const us = piece.endUs - piece.startUs;
       if (counts) add(this.#totals.waitUs, words, us);
       if (this.#observer.timeline === undefined) continue;
@@ -184,17 +190,23 @@ export class StepRecorder {
     }
   }
 
+  /** For tickets that have not ended yet. */
+  #planWords(id: number): string | undefined {
+    const found = this.#find(id);
+    return found === null ? undefined : ticketWords(found.ticket);
+  }
+
   /** What a wait was for, by the name that it was given: `moment 12`, `norm`. */
   #awaited({ name, ticket }: TimelineSpan): number[] {
     const moment = this.#plan.moments[momentIn(name)];
     const { tickets } = this.#plan;
     if (moment !== undefined) {
-      const ids = moment.waits.map((index) => this.#now!.ids[index]!);
-      const before = this.#before;
-      return before === null ? ids : [...ids, ...moment.waitsPrevious.map((index) => before.ids[index]!)];
+      const [now, before] = this.#issued;
+      const ids = moment.waits.map((index) => now!.ids[index]!);
+      return before === undefined ? ids : [...ids, ...moment.waitsPrevious.map((index) => before.ids[index]!)];
     }
     if (name !== 'norm') return [ticket];
-    return tickets.flatMap(({ id, kind }) => (kind === 'gradient' ? [this.#now!.ids[id]!] : []));
+    return tickets.flatMap(({ id, kind }) => (kind === 'gradient' ? [this.#issued[0]!.ids[id]!] : []));
   }
 
   #momentWords(name: string): string {
@@ -207,14 +219,14 @@ export class StepRecorder {
     if (found === null) return [];
     const { ticket, issued } = found;
     const ids = ticket.after.map((index) => issued.ids[index]!);
-    const before = issued === this.#now ? this.#before : null;
-    return before === null ? ids : [...ids, ...ticket.afterPrevious.map((index) => before.ids[index]!)];
+    const before = this.#issued[this.#issued.indexOf(issued) + 1];
+    return before === undefined ? ids : [...ids, ...ticket.afterPrevious.map((index) => before.ids[index]!)];
   }
 
   #find(id: number): { readonly ticket: Ticket; readonly step: number; readonly issued: IssuedStep } | null {
-    for (const issued of [this.#now, this.#before]) {
-      const index = issued?.order[id - issued.firstId];
-      if (index !== undefined) return { ticket: this.#plan.tickets[index]!, step: issued!.step, issued: issued! };
+    for (const issued of this.#issued) {
+      const index = issued.order[id - issued.firstId];
+      if (index !== undefined) return { ticket: this.#plan.tickets[index]!, step: issued.step, issued };
     }
     return null;
   }
@@ -222,17 +234,22 @@ export class StepRecorder {
 
 const momentIn = (name: string): number => (name.startsWith('moment ') ? Number(name.slice('moment '.length)) : -1);
 
+const spanWords = ({ name, lane }: TimelineSpan): string => ticketWords({ cause: name as Cause, lane: lane as Lane });
+
 /** When tickets ran, and which came before which on one lane. */
 class SpanContext implements WaitContext {
   readonly #times = new Map<number, TicketTimes>();
+  readonly #words = new Map<number, string>();
   readonly #laneBefore = new Map<number, number>();
   readonly #ticketsBefore: (id: number) => number[];
 
   constructor(spans: readonly TimelineSpan[], ticketsBefore: (id: number) => number[]) {
     this.#ticketsBefore = ticketsBefore;
     const last = new Map<string, number>();
-    for (const { lane, ticket, startUs, durationUs } of spans) {
+    for (const span of spans) {
+      const { lane, ticket, startUs, durationUs } = span;
       if (lane === 'wait') continue;
+      this.#words.set(ticket, spanWords(span));
       this.#times.set(ticket, { startUs, endUs: startUs + durationUs });
       const before = last.get(lane);
       if (before !== undefined) this.#laneBefore.set(ticket, before);
@@ -242,6 +259,10 @@ class SpanContext implements WaitContext {
 
   times(ticket: number): TicketTimes | undefined {
     return this.#times.get(ticket);
+  }
+
+  words(ticket: number): string | undefined {
+    return this.#words.get(ticket);
   }
 
   before(ticket: number): readonly number[] {

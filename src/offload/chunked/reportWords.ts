@@ -13,4 +13,4 @@ const words: Readonly<Record<Cause, Partial<Record<Lane, string>>>> = {
 
 /** What a ticket does, such as `states from disk`. */
 export const ticketWords = ({ cause, lane }: Pick<Ticket, 'cause' | 'lane'>): string =>
-  words[cause][lane] ?? `${cause} ${lane}`;
+  words[cause]?.[lane] ?? `${cause} ${lane}`;
