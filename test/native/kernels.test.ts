@@ -48,28 +48,34 @@ describe('the kernels’ bodies on the host', () => {
   const present = spawnSync(compiler, ['--version']).status === 0;
   if (!present) console.log(`skipped: no ${compiler} here to compile the kernels for the host with`);
 
-  /** Compiles and runs one of this folder's programs; what it prints. */
-  function compare(program: string, optimizerSources: readonly string[]): string {
+  /** Compiles one of this folder's programs with parts of the addon and runs it in an empty folder; what it prints. */
+  function run(program: string, parts: readonly string[]): string {
     const folder = mkdtempSync(path.join(tmpdir(), 'tierra-kernels-'));
     try {
       const built = path.join(folder, program);
-      const sources = [`test/native/${program}.cc`, ...optimizerSources.map((name) => `native/src/optim/${name}.cc`)];
+      const sources = [`test/native/${program}.cc`, ...parts.map((name) => `native/src/${name}.cc`)];
       const flags = ['-std=c++20', '-O1', '-ffp-contract=off', '-Inative/src', '-Inative/kernels', '-pthread'];
       const compiled = spawnSync(compiler, [...flags, ...sources, '-o', built], { cwd: root, encoding: 'utf8' });
       expect(compiled.stderr.split('\n').filter((line) => line.includes('error'))).toEqual([]);
       expect(compiled.status).toBe(0);
-      return spawnSync(built, { encoding: 'utf8' }).stdout;
+      return spawnSync(built, { encoding: 'utf8', env: { XDG_CACHE_HOME: folder } }).stdout;
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   }
 
   it.skipIf(!present)('give the scalar reference’s bits for every rule, type, alignment and awkward number', () => {
-    expect(compare('kernelsHost', ['scalar', 'update', 'pool'])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
+    expect(run('kernelsHost', ['optim/scalar', 'optim/update', 'optim/pool'])).toMatch(
+      /^compared [1-9]\d{3,}, different 0\n$/,
+    );
   });
 
   it.skipIf(!present)('of layers are near fp64, forward and backward', () => {
-    expect(compare('kernelsFusedHost', [])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
+    expect(run('kernelsFusedHost', [])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
+  });
+
+  it.skipIf(!present)('are kept on disk once compiled, and damaged files count as none', () => {
+    expect(run('cubinCacheHost', ['cuda/cubinCache', 'io/checksum'])).toBe('done\n');
   });
 });
 
