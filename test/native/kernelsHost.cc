@@ -16,6 +16,7 @@ namespace device {
 
 }  // namespace device
 
+#include "cuda/deviceOptimizer.h"
 #include "optim/coefficients.h"
 #include "optim/kernelTable.h"
 #include "optim/numbers.h"
@@ -277,9 +278,33 @@ void checkNorms() {
   }
 }
 
+// Segments and what lies between them cover a chunk once, in order, each at its own addresses.
+void checkChunk() {
+  std::vector<float> w(100), out(100);
+  std::vector<unsigned short> gradient(100);
+  const UpdateBuffers chunk{gradient.data(), DType::bfloat16, DType::float32, w.data(), nullptr, nullptr,
+                            out.data(), nullptr, nullptr, nullptr, DType::bfloat16, 100};
+  const tierra::cuda::ChunkSegment segments[] = {{0, 10, 1}, {10, 5, 0}, {20, 60, 1}};
+  const struct {
+    std::size_t begin, count;
+    int group;
+  } expected[] = {{0, 10, 1}, {10, 5, 0}, {15, 5, -1}, {20, 60, 1}, {80, 20, -1}};
+  const auto pieces = tierra::cuda::chunkPieces(chunk, segments);
+  bool same = pieces.size() == std::size(expected);
+  for (std::size_t i = 0; same && i < pieces.size(); ++i) {
+    const auto& [begin, count, group] = expected[i];
+    const UpdateBuffers& b = pieces[i].buffers;
+    same = pieces[i].group == group && b.count == count && b.master == w.data() + begin &&
+           b.gradient == gradient.data() + begin && b.masterOut == out.data() + begin && b.m == nullptr;
+  }
+  ++compared;
+  if (!same && ++differences < 20) std::printf("chunk pieces differ\n");
+}
+
 }  // namespace
 
 int main() {
+  checkChunk();
   checkUpdates<float>(DType::float32, {device::adamwFloat, device::sgdFloat, device::lionFloat});
   checkUpdates<double>(DType::float64, {device::adamwDouble, device::sgdDouble, device::lionDouble});
   checkElementwise();

@@ -16,6 +16,17 @@ struct DevicePiece {
   int group;  // index in `groups`; -1 copies the state and updates nothing
 };
 
+/// Elements `begin` to `begin + count` of a chunk.
+struct ChunkSegment {
+  std::size_t begin;
+  std::size_t count;
+  int group;
+};
+
+/// A whole chunk as pieces, for one `deviceUpdate`: its segments, ascending and without overlap, and what lies between them,
+/// which is copied when the update is out of place.
+std::vector<DevicePiece> chunkPieces(const optim::UpdateBuffers& chunk, std::span<const ChunkSegment> segments);
+
 /// One optimizer step over many pieces, in few launches. All pieces have one state type. `scaleFrom` is null or a double on
 /// the device that is read when the update runs and takes `gradientScale`'s place.
 void deviceUpdate(int device, optim::Rule rule, std::span<const optim::UpdateGroup> groups, double gradientScale,
