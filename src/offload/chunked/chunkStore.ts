@@ -6,6 +6,7 @@
  * `gradientsReady` puts gradients where the plan says, the native executor does the rest meanwhile.
  */
 import { TierraError } from '../../core/errors.ts';
+import { KiB } from '../../core/units.ts';
 import {
   type ChunkId,
   type Machine,
@@ -92,6 +93,10 @@ export class ChunkStore implements ParameterStore {
   #step = 0;
   /** Vertical order: chunks whose sum has its first micro-batch in this moment. */
   readonly #begun = new Set<ChunkId>();
+  /** A step was dropped: its tickets are to be stopped and overwritten parameters made again from their masters. */
+  #unrepaired = false;
+  /** What was lost for good: nothing but `dispose` works after it. */
+  #broken: TierraError | null = null;
 
   constructor(model: AnyModule, units: readonly Unit[], options: ChunkStoreOptions) {
     nameParameters(model);
@@ -139,8 +144,13 @@ export class ChunkStore implements ParameterStore {
       course === null ? forwardTrace(map, visits, floorBytes) : trainingTrace(map, visits, course, floorBytes);
     const plan = this.#plan(map, stepTrace, floorBytes);
     native().setMemoryCap(device, budgets.gpu - plan.arenaBytes.gpu);
-    this.#planned = this.#open(course, map, plan);
-    this.#placeValues(this.#planned);
+    try {
+      this.#planned = this.#open(course, map, plan);
+      this.#placeValues(this.#planned);
+    } catch (error) {
+      this.dispose();
+      throw explained(error, map);
+    }
   }
 
   #plan(map: ModelMap, trace: Trace, floorBytes: number): Plan {
@@ -153,7 +163,7 @@ export class ChunkStore implements ParameterStore {
       types,
       machine,
       budgets,
-      reservedBytes: { gpu: floorBytes },
+      reservedBytes: { gpu: floorBytes + reserveBytes(trace) },
       // Also without clipping: an infinite gradient must be seen before anything is overwritten.
       clipping: true,
       policy,
@@ -164,20 +174,25 @@ export class ChunkStore implements ParameterStore {
     const { dtype, device, disk, threads } = this.#options;
     const recorder = new StepRecorder(plan, map.layout, this.#options.observer ?? {});
     const tiers = new Tiers(plan, device, disk);
-    const homes = new Homes(plan, map.layout, tiers);
-    const views = new Views(map, tiers, dtype);
-    const walker = new Walker({
-      plan,
-      layout: map.layout,
-      tiers,
-      homes,
-      computeCode: dtypeCode(dtype),
-      stateCode: dtypeCode(stateDtype(dtype)),
-      device,
-      updateThreads: threads,
-    });
-    const onDemand = new OnDemand({ plan, layout: map.layout, tiers, homes, views, device });
-    return { course, map, plan, tiers, homes, views, walker, onDemand, recorder };
+    try {
+      const homes = new Homes(plan, map.layout, tiers);
+      const views = new Views(map, tiers, dtype);
+      const walker = new Walker({
+        plan,
+        layout: map.layout,
+        tiers,
+        homes,
+        computeCode: dtypeCode(dtype),
+        stateCode: dtypeCode(stateDtype(dtype)),
+        device,
+        updateThreads: threads,
+      });
+      const onDemand = new OnDemand({ plan, layout: map.layout, tiers, homes, views, device });
+      return { course, map, plan, tiers, homes, views, walker, onDemand, recorder };
+    } catch (error) {
+      tiers.dispose();
+      throw error;
+    }
   }
 
   /** First values straight to where they live: one parameter in memory at a time. */
@@ -219,6 +234,7 @@ export class ChunkStore implements ParameterStore {
   }
 
   #ready(): Planned {
+    if (this.#broken !== null) throw this.#broken;
     if (this.#planned === null) {
       throw new TierraError('E_STATE', 'nothing is placed yet: the plan is made from the first training batch', {
         hint: 'Call engine.prepare(input) with a batch of the shape that training will use.',
@@ -228,10 +244,15 @@ export class ChunkStore implements ParameterStore {
   }
 
   beginStep(step: number): void {
-    const { walker, onDemand, views, recorder } = this.#ready();
+    const { map, walker, onDemand, views, recorder } = this.#ready();
     if (this.#moment >= 0) this.#abandon();
+    this.#repair();
     onDemand.clear();
-    onDemand.restoreCarried();
+    try {
+      onDemand.restoreCarried();
+    } catch (error) {
+      throw explained(error, map);
+    }
     views.unbindAll();
     this.#step = step;
     this.#norms.begin();
@@ -245,17 +266,25 @@ export class ChunkStore implements ParameterStore {
 
   acquire(unit: Unit, pass: Pass): void {
     if (this.#depth++ > 0) return;
+    try {
+      this.#enter(unit, pass);
+    } catch (error) {
+      this.#depth = 0;
+      throw this.#planned === null ? error : explained(error, this.#planned.map);
+    }
+  }
+
+  #enter(unit: Unit, pass: Pass): void {
     const { map, plan, walker, views, onDemand, recorder } = this.#ready();
     const position = map.layoutUnit.get(unit.index)!;
     if (this.#moment < 0) {
+      // Updates of the last step may still be under way.
+      this.#quiesce();
       onDemand.acquire(map.layout.chunksOfUnit[position]!);
       return;
     }
     const moment = plan.moments[this.#moment]!;
-    if (moment.unit !== position || moment.pass !== pass) {
-      this.#depth = 0;
-      throw departure(unit, pass, moment, map);
-    }
+    if (moment.unit !== position || moment.pass !== pass) throw departure(unit, pass, moment, map);
     walker.enter(moment.index);
     recorder.beginCompute();
     for (const { chunk, slot } of moment.parameters) views.bind(chunk, slot);
@@ -337,7 +366,7 @@ export class ChunkStore implements ParameterStore {
 
   applyUpdate(): UpdateResult {
     const planned = this.#ready();
-    const { plan, walker, homes, recorder } = planned;
+    const { plan, walker, recorder } = planned;
     const settings = this.#options.updateAt(this.#step);
     const normMoment = plan.moments.findIndex(({ pass }) => pass === 'norm');
     if (this.#moment !== normMoment) {
@@ -346,8 +375,14 @@ export class ChunkStore implements ParameterStore {
         `the step ends at moment ${this.#moment} of ${normMoment}: units are missing from it`,
       );
     }
-    walker.enter(normMoment);
-    this.#normsAtRest(planned);
+    try {
+      walker.enter(normMoment);
+      this.#normsAtRest(planned);
+      const failed = native().failed(walker.executor);
+      if (failed !== null) throw failed;
+    } catch (error) {
+      throw explained(error, planned.map);
+    }
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
     const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#moment = -1;
@@ -357,10 +392,24 @@ export class ChunkStore implements ParameterStore {
     );
     if (nonFinite !== null) {
       recorder.endStep();
-      this.#skip(planned);
+      this.#unrepaired = true;
+      this.#repair();
       return { gradientNorm: norm, clipFactor, nonFinite };
     }
-    const scale = clipFactor / settings.lossScale;
+    try {
+      this.#accept(planned, settings, clipFactor / settings.lossScale);
+    } catch (error) {
+      // Some chunks are updated and some are not.
+      throw this.#breakOff(error);
+    }
+    recorder.endStep();
+    return { gradientNorm: norm, clipFactor, nonFinite };
+  }
+
+  /** The norm is known and finite: what waits for it is updated, what was guessed is kept or made again. */
+  #accept(planned: Planned, settings: UpdateSettings, scale: number): void {
+    const { plan, walker, homes, recorder } = planned;
+    const normMoment = plan.moments.findIndex(({ pass }) => pass === 'norm');
     walker.setScale(scale);
     walker.leave(normMoment);
     walker.enter(normMoment + 1);
@@ -378,8 +427,6 @@ export class ChunkStore implements ParameterStore {
       if (parameterHome === 'nvme') homes.setStamp(chunk, 'parameter', this.#step + 1);
       if (stateHome === 'nvme') homes.setStamp(chunk, 'state', this.#step + 1);
     }
-    recorder.endStep();
-    return { gradientNorm: norm, clipFactor, nonFinite };
   }
 
   /** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
@@ -483,42 +530,70 @@ export class ChunkStore implements ParameterStore {
 
   /** Leaves every state as it is and brings the parameters, which gradients have overwritten, back from their masters. */
   #skip({ walker, plan, map, homes, recorder }: Planned): void {
-    const { dtype, threads } = this.#options;
+    const { dtype, device, threads } = this.#options;
+    const wide = stateDtype(dtype);
     recorder.reset();
     walker.reset();
-    for (const { chunk: id, update } of plan.chunks) {
-      if (update === 'none') continue;
+    for (const { chunk: id, update, parameterHome, stateHome } of plan.chunks) {
+      // What is on disk was not written to: a step writes the other extent.
+      if (update === 'none' || parameterHome === 'nvme') continue;
       const chunk = map.layout.chunks[id]!;
-      const bytes = new Uint8Array(chunk.elements * dtypeBytes(dtype));
-      scope(() => {
-        const master = homes.bytes(id, 'state', false);
-        const from = adopt(
-          native().arenaTensor(master.arena, master.offset, [chunk.elements], dtypeCode(stateDtype(dtype))),
-        );
-        const to = ops.empty([chunk.elements], { dtype });
-        native().castInto(to.handle, from.handle, threads);
-        native().readBytes(to.handle, bytes);
-      });
-      const { arena, offset } = homes.bytes(id, 'parameter', true);
-      native().arenaWrite(arena, offset, bytes);
+      const options = { dtype, device: stateHome === 'gpu' ? device : 'cpu' };
+      for (const { offset, elements } of chunk.parameters) {
+        const bytes = new Uint8Array(elements * dtypeBytes(dtype));
+        scope(() => {
+          const master = homes.bytes(id, 'state', false);
+          const at = master.offset + offset * dtypeBytes(wide);
+          const from = adopt(native().arenaTensor(master.arena, at, [elements], dtypeCode(wide)));
+          const to = ops.empty([elements], options);
+          native().castInto(to.handle, from.handle, threads);
+          native().readBytes(to.handle, bytes);
+        });
+        const home = homes.bytes(id, 'parameter', true);
+        native().arenaWrite(home.arena, home.offset + offset * dtypeBytes(dtype), bytes);
+      }
     }
     homes.flush();
   }
 
-  /** Ends a step that was not finished: what moves is stopped, what was overwritten is repaired. */
-  #abandon(): void {
+  /** Before anything is read after a dropped step. The step before it was accepted: what still moves for it comes to its end. */
+  #repair(): void {
+    if (!this.#unrepaired) return;
     const planned = this.#ready();
+    try {
+      planned.walker.settlePrevious();
+    } catch (error) {
+      throw this.#breakOff(error);
+    }
+    try {
+      this.#skip(planned);
+    } catch (error) {
+      throw explained(error, planned.map);
+    }
+    this.#unrepaired = false;
+  }
+
+  #breakOff(error: unknown): TierraError {
+    const { message, code, details } = explained(error, this.#planned!.map);
+    const text = `${message}. Some of what step ${this.#step + 1} or the one before it changed is lost`;
+    const hint = 'Mend the cause, then go on from the last checkpoint.';
+    this.#broken = new TierraError(code, text, { hint, details, cause: error });
+    return this.#broken;
+  }
+
+  /** Ends a step that was not finished. Repair waits until something is asked of the store. */
+  #abandon(): void {
+    const planned = this.#planned!;
     this.#moment = -1;
     this.#current = null;
     this.#depth = 0;
     this.#begun.clear();
     planned.views.unbindAll();
-    this.#skip(planned);
+    this.#unrepaired = true;
   }
 
   zeroGradients(): void {
-    if (this.#moment > 0 || this.#current !== null) this.#abandon();
-    else if (this.#moment === 0) this.#abandon();
+    if (this.#moment >= 0) this.#abandon();
     this.#begun.clear();
   }
 
@@ -531,7 +606,12 @@ export class ChunkStore implements ParameterStore {
     const planned = this.#ready();
     if (this.#moment >= 0)
       throw new TierraError('E_STATE', 'a training step is under way: finish it with engine.step() first');
-    planned.walker.drain();
+    this.#repair();
+    try {
+      planned.walker.drain();
+    } catch (error) {
+      throw this.#breakOff(error);
+    }
     return planned;
   }
 
@@ -580,14 +660,38 @@ export class ChunkStore implements ParameterStore {
     const planned = this.#planned;
     planned?.recorder.collect();
     this.#planned = null;
+    this.#moment = -1;
+    this.#current = null;
+    this.#depth = 0;
+    this.#unrepaired = false;
     native().setMemoryCap(this.#options.device, null);
-    if (planned === null) return;
-    planned.walker.dispose();
-    planned.onDemand.dispose();
-    planned.views.unbindAll();
+    planned?.walker.dispose();
+    planned?.onDemand.dispose();
+    planned?.views.unbindAll();
     for (const parameter of this.#model.parameters()) parameter.unplace();
-    planned.tiers.dispose();
+    planned?.tiers.dispose();
   }
+}
+
+/** Room for what the watched micro-batch did not show: losses and labels that the caller keeps, small work of its own. */
+function reserveBytes({ moments }: Trace): number {
+  return 64 * KiB + Math.ceil(Math.max(...moments.map(({ nonModelBytes }) => nonModelBytes)) / 64);
+}
+
+/** The error with the parameters of the chunk that it speaks of. */
+function explained(error: unknown, { layout, parameters }: ModelMap): TierraError {
+  if (!(error instanceof TierraError)) throw error;
+  const { chunk, parameters: known } = error.details;
+  const placed = typeof chunk === 'number' ? layout.chunks[chunk]?.parameters : undefined;
+  if (placed === undefined || known !== undefined) return error;
+  const names = placed.map(({ id }) => parameters[id]!.name);
+  const more = names.length > 2 ? ` and ${names.length - 2} more` : '';
+  const hint = error.hint === undefined ? {} : { hint: error.hint };
+  return new TierraError(error.code, `${error.message}; chunk ${chunk} holds ${names.slice(0, 2).join(', ')}${more}`, {
+    ...hint,
+    details: { ...error.details, parameters: names },
+    cause: error,
+  });
 }
 
 /** How many moments the rule keeps beside the master. */

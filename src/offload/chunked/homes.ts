@@ -23,6 +23,8 @@ export class Homes {
   /** By chunk: the step stamped on what is on disk. */
   readonly #stamps = { parameter: new Map<ChunkId, number>(), state: new Map<ChunkId, number>() };
   #staged: { chunk: ChunkId; kind: HomeKind; dirty: boolean } | null = null;
+  /** Changed bytes did not reach the disk: what is there must not be taken for them. */
+  #lost: unknown = null;
 
   constructor(plan: Plan, layout: Layout, tiers: Tiers) {
     this.#plan = plan;
@@ -54,6 +56,7 @@ export class Homes {
   bytes(chunk: ChunkId, kind: HomeKind, write: boolean): ArenaPlace {
     const slot = this.#restSlot(chunk, kind);
     if (this.#tiers.slot(slot).tier !== 'nvme') return this.#tiers.memory(slot);
+    if (this.#lost !== null) throw this.#lost;
     const staging = this.#tiers.memory(this.#stagingSlot());
     if (this.#staged?.chunk !== chunk || this.#staged.kind !== kind) {
       this.flush();
@@ -71,6 +74,7 @@ export class Homes {
 
   /** Writes what was changed in staging to disk. */
   flush(): void {
+    if (this.#lost !== null) throw this.#lost;
     const staged = this.#staged;
     this.#staged = null;
     if (staged === null || !staged.dirty) return;
@@ -78,7 +82,13 @@ export class Homes {
     const { arena, offset } = this.#tiers.memory(this.#stagingSlot());
     const { swap, swapOffset } = this.#tiers.extent(this.#restSlot(chunk, kind));
     const step = this.stamp(chunk, kind);
-    native().swapWrite(swap, { swapOffset, arena, arenaOffset: offset, bytes: this.#size(chunk, kind), chunk, step });
+    const bytes = this.#size(chunk, kind);
+    try {
+      native().swapWrite(swap, { swapOffset, arena, arenaOffset: offset, bytes, chunk, step });
+    } catch (error) {
+      this.#lost = error;
+      throw error;
+    }
     this.setStamp(chunk, kind, step);
   }
 

@@ -52,7 +52,13 @@ export class OnDemand {
     let slot = this.#cached.get(chunk);
     if (slot === undefined) {
       slot = this.#room(chunk);
-      this.#fetch(chunk, slot.id);
+      try {
+        this.#fetch(chunk, slot.id);
+      } catch (error) {
+        this.#free.push(slot);
+        this.#stop();
+        throw error;
+      }
     }
     this.#cached.delete(chunk);
     this.#pinned.set(chunk, slot);
@@ -113,9 +119,9 @@ export class OnDemand {
   /** The copies that a planned step finds on the GPU when it begins are brought there, unless they still are. */
   restoreCarried(): void {
     if (this.#carriedThere) return;
-    this.#carriedThere = true;
     for (const { chunk, slot } of this.#parts.plan.carried) this.#fetch(chunk, slot);
     this.#owners.clear();
+    this.#carriedThere = true;
   }
 
   /** Forgets what is on the GPU: a training step takes the slots back. */
@@ -131,6 +137,10 @@ export class OnDemand {
 
   dispose(): void {
     this.clear();
+    this.#stop();
+  }
+
+  #stop(): void {
     if (this.#executor !== null) native().executorDestroy(this.#executor);
     this.#executor = null;
   }

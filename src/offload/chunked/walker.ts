@@ -132,19 +132,29 @@ export class Walker {
    * a gradient that its update has overwritten in staging is read again from where it was parked.
    */
   again(tickets: readonly PlanTicket[], settings: UpdateSettings): void {
-    const ids = new Map<number, TicketId>();
-    const copies = tickets.flatMap((ticket) => {
+    const { plan } = this.#options;
+    const chosen = new Set(tickets.map(({ id }) => id));
+    /** By plan ticket, what stands for it here. One that is not run again hands on what it waits for: slots change hands in the same order. */
+    const standIns = new Map<number, readonly TicketId[]>();
+    const copies: Ticket[] = [];
+    for (const index of this.#order) {
+      const ticket = plan.tickets[index]!;
+      const after = [...new Set(ticket.after.flatMap((earlier) => standIns.get(earlier)!))];
+      if (!chosen.has(ticket.id)) {
+        standIns.set(ticket.id, after);
+        continue;
+      }
       const copy = this.#translate(ticket, 0 as TicketId, settings, true);
-      const after = ticket.after.flatMap((earlier) => ids.get(earlier) ?? []);
       const unpark = 'rule' in copy ? this.#unpark(ticket, after) : [];
       const id = this.#nextId++ as TicketId;
-      ids.set(ticket.id, id);
+      standIns.set(ticket.id, [id]);
       const scaled = 'rule' in copy ? { scaleCell: (this.#instances - 1) % cells } : {};
       const waits = [...after, ...unpark.map((read) => read.id)];
-      return [...unpark, { ...copy, ...scaled, id, after: waits, afterMoment: -1, afterCell: -1 }];
-    });
+      copies.push(...unpark, { ...copy, ...scaled, id, after: waits, afterMoment: -1, afterCell: -1 });
+    }
     native().submit(this.#executor, copies);
-    native().wait(this.#executor, [...ids.values()], 'redo');
+    const ids = copies.map(({ id }) => id);
+    native().wait(this.#executor, ids, 'redo');
   }
 
   /** Reads of the gradients of an update that rest on disk. */
@@ -163,6 +173,12 @@ export class Walker {
   /** Waits for everything handed over. */
   drain(): void {
     native().drain(this.#executor);
+  }
+
+  /** Waits for the tickets of the instance before the newest. */
+  settlePrevious(): void {
+    if (this.#instances < 2) return;
+    native().wait(this.#executor, Array.from(this.#idsBefore) as TicketId[], 'settle');
   }
 
   /** Throws away what has not started and begins anew with an empty executor. */

@@ -1,0 +1,100 @@
+/** What interrupts a course of steps leaves the same numbers wherever chunks live. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type ModelBytes, placementsFor } from '../cases/placements.ts';
+import {
+  type AnyEngine,
+  beginStep,
+  evaluate,
+  hashesOf,
+  measure,
+  record,
+  recordPlaced,
+  type StepRecord,
+  scenario,
+  trainStep,
+  trainSteps,
+  withFolder,
+} from './tiersSupport.ts';
+
+const plain = scenario('interruptions', { train: { clipNorm: 1 } });
+const summed = scenario('interruptions, two micro-batches', { train: { accumulate: 2, clipNorm: 1 } });
+
+/** Infinite and NaN gradients are skipped, and the run goes on. */
+const nonFinite = (engine: AnyEngine): unknown => [
+  ...trainSteps(engine, 2),
+  trainStep(engine, Number.NaN),
+  hashesOf(engine),
+  trainStep(engine, Number.POSITIVE_INFINITY),
+  trainStep(engine, Number.NaN),
+  ...trainSteps(engine, 2),
+];
+/** Steps that are begun and dropped, before the first, in the middle and twice in a row. */
+const abandoned = (engine: AnyEngine): unknown => {
+  beginStep(engine);
+  engine.cancelStep();
+  const first = trainSteps(engine, 2);
+  beginStep(engine);
+  engine.zeroGrad();
+  const between = hashesOf(engine);
+  beginStep(engine);
+  engine.cancelStep();
+  const second = trainStep(engine);
+  beginStep(engine);
+  return [first, between, second, trainSteps(engine, 2)];
+};
+const untouched = (engine: AnyEngine): unknown => {
+  const first = trainSteps(engine, 2);
+  const between = hashesOf(engine);
+  return [first, between, trainStep(engine), trainSteps(engine, 2)];
+};
+/** Losses in eval mode between steps. */
+const evaluated = (engine: AnyEngine): unknown => [
+  ...trainSteps(engine, 1),
+  evaluate(engine, 7),
+  evaluate(engine, 8),
+  ...trainSteps(engine, 2),
+  evaluate(engine, 7),
+  ...trainSteps(engine, 1),
+  evaluate(engine, 9),
+];
+
+for (const scenario of [plain, summed]) {
+  describe(scenario.name, () => {
+    const accumulate = scenario.config.train?.accumulate ?? 1;
+    let bytes: ModelBytes;
+    beforeAll(() => {
+      bytes = measure(scenario);
+    });
+
+    it.each(placementsFor(1, true))('gradients that are no numbers change nothing: $name', (placement) => {
+      const resident = record(scenario, {}, nonFinite);
+      const [before, , skipped, hashes] = resident.seen as [StepRecord, StepRecord, StepRecord, unknown];
+      expect(before.nonFinite).toBeNull();
+      expect(skipped.nonFinite).not.toBeNull();
+      expect(Object.keys(hashes as object).length).toBeGreaterThan(10);
+      withFolder((folder) => {
+        const placed = recordPlaced(scenario, placement, bytes, folder, nonFinite);
+        expect(placed.seen).toEqual(resident.seen);
+        expect(placed.hashes).toEqual(resident.hashes);
+      });
+    });
+
+    it.each(placementsFor(accumulate, true))('a step that is dropped leaves no trace: $name', (placement) => {
+      const resident = record(scenario, {}, untouched);
+      withFolder((folder) => {
+        const placed = recordPlaced(scenario, placement, bytes, folder, abandoned);
+        expect(placed.seen).toEqual(resident.seen);
+        expect(placed.hashes).toEqual(resident.hashes);
+      });
+    });
+
+    it.each(placementsFor(accumulate, true))('evaluation between steps: $name', (placement) => {
+      const resident = record(scenario, {}, evaluated);
+      withFolder((folder) => {
+        const placed = recordPlaced(scenario, placement, bytes, folder, evaluated);
+        expect(placed.seen).toEqual(resident.seen);
+        expect(placed.hashes).toEqual(resident.hashes);
+      });
+    });
+  });
+}
