@@ -222,7 +222,10 @@ export function record(
 export const trainSteps = (engine: AnyEngine, steps: number): StepRecord[] =>
   Array.from({ length: steps }, () => trainStep(engine));
 
-/** The same under `placement`, which is checked to be what its name says. */
+/**
+ * The same under `placement`, which is checked to be what its name says. Plans follow measured times: on a machine that is busy
+ * with other things the first one may be another than the name says, so a few are tried.
+ */
 export function recordPlaced(
   scenario: Scenario,
   placement: PlacementCase,
@@ -230,9 +233,16 @@ export function recordPlaced(
   folder: string,
   course?: (engine: AnyEngine, steps: number) => unknown,
 ): { readonly seen: unknown; readonly hashes: Record<string, string>; readonly plan: Plan } {
-  const { seen, hashes, plan } = record(scenario, placement.memory(bytes, folder), course);
-  placement.check(plan!);
-  return { seen, hashes, plan: plan! };
+  for (let attempt = 1; ; attempt++) {
+    const { seen, hashes, plan } = record(scenario, placement.memory(bytes, folder), course);
+    try {
+      placement.check(plan!);
+    } catch (error) {
+      if (attempt < 5) continue;
+      throw error;
+    }
+    return { seen, hashes, plan: plan! };
+  }
 }
 
 /** Groups with settings of their own, one of them frozen. */

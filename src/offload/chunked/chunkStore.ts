@@ -529,11 +529,12 @@ export class ChunkStore implements ParameterStore {
   }
 
   /** Leaves every state as it is and brings the parameters, which gradients have overwritten, back from their masters. */
-  #skip({ walker, plan, map, homes, recorder }: Planned): void {
+  #skip({ walker, plan, map, homes, onDemand, recorder }: Planned): void {
     const { dtype, device, threads } = this.#options;
     const wide = stateDtype(dtype);
     recorder.reset();
     walker.reset();
+    onDemand.dropCarried();
     for (const { chunk: id, update, parameterHome, stateHome } of plan.chunks) {
       // What is on disk was not written to: a step writes the other extent.
       if (update === 'none' || parameterHome === 'nvme') continue;

@@ -124,6 +124,11 @@ export class OnDemand {
     this.#carriedThere = true;
   }
 
+  /** A step was dropped: the slots hold anything. */
+  dropCarried(): void {
+    this.#carriedThere = false;
+  }
+
   /** Forgets what is on the GPU: a training step takes the slots back. */
   clear(): void {
     for (const [chunk] of this.#pinned) this.#parts.views.unbind(chunk);
