@@ -228,7 +228,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     if (this.#microBatch >= this.#accumulate) throw this.#tooMany('forward');
     if (this.#keyed === this.#microBatch) return; // a further forward pass of the same micro-batch
     if (this.#keyed < 0) {
-      this.prepare(input);
+      this.prepare(input, { together: true });
       this.#scope ??= openScope();
       this.store.beginStep(this.#steps);
     }
@@ -253,11 +253,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
 
   /**
    * Gives the parameters their places, which may take a look at one micro-batch first: `input` has the shape that
-   * training will use. The first `forward` does it by itself; call it before to load a checkpoint or to evaluate.
+   * training will use. The first `forward` or `runMicroBatches` does it by itself; call it before to load a checkpoint
+   * or to evaluate, and say whether `runMicroBatches` will follow.
    */
-  prepare(input: Input): void {
+  prepare(input: Input, options: { readonly together?: boolean } = {}): void {
+    if (options.together !== true && this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     const course = { microBatches: this.#accumulate, accumulation: this.#order };
-    this.#guard('trial pass', () => this.store.prepare(course, (host) => this.#trace(host, input)));
+    this.store.prepare(course, (host) => this.#trace(host, input));
   }
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */

@@ -93,7 +93,7 @@ async function startEngine(run: Run, dataset: TokenDataset, { observer }: Observ
     const values = weights === null ? {} : { values: weights.values };
     const engine: LanguageEngine = initialize({ context, model: built.model, totalSteps, observer, ...values });
     const sample = new BatchSource(dataset, { batchSize: config.train.batchSize, seed: config.seed }).next();
-    scope(() => engine.train().prepare(tokenTensors(sample, context.device)));
+    scope(() => engine.train().prepare(tokenTensors(sample, context.device), { together: true }));
     return engine;
   } finally {
     weights?.close();

@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 5;
+export const contract = 6;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -243,6 +243,11 @@ export interface OptimizerBinding {
   sumSquares(tensor: TensorHandle, threads: number): SquaredNorm;
   /** The same for many; on CUDA two launches and one copy for up to 160 tensors, and one wait. */
   sumSquaresMany(tensors: readonly TensorHandle[], threads: number): SquaredNorm[];
+  /**
+   * The same without waiting for the device: a byte tensor there with 16 bytes each, the sum as a double, then the count
+   * of infinite and NaN elements as an unsigned 64-bit number.
+   */
+  sumSquaresStart(tensors: readonly TensorHandle[], threads: number): TensorHandle;
   /** into += scale * from, in `into`'s type (float32 or float64), rounded once. */
   accumulate(into: TensorHandle, from: TensorHandle, scale: number, threads: number): void;
   /** Converts between floating-point types, rounding to nearest even. */

@@ -172,10 +172,9 @@ void deviceUpdate(int device, Rule rule, std::span<const UpdateGroup> groups, do
   }
 }
 
-std::vector<SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors) {
+at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> tensors) {
   static constexpr Kernel blocksKernel{"norms.cu", "sumSquaresBlocks"};
   static constexpr Kernel totalsKernel{"norms.cu", "sumSquaresTotals"};
-  if (tensors.empty()) return {};
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
   const at::TensorOptions onDevice = at::TensorOptions().device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
   std::size_t mostBlocks = 1;
@@ -207,6 +206,13 @@ std::vector<SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElem
     launch(blocksKernel, device, (batch.blocks + warps - 1) / warps, &batch);
     launch(totalsKernel, device, static_cast<unsigned>(batch.count), &batch);
   }
+  return totals;
+}
+
+std::vector<SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors) {
+  if (tensors.empty()) return {};
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
+  const at::Tensor totals = deviceSumSquaresStart(device, tensors);
   std::vector<NormTotal> found(tensors.size());
   const auto stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device)).stream();
   C10_CUDA_CHECK(cudaMemcpyAsync(found.data(), totals.data_ptr(), found.size() * sizeof(NormTotal), cudaMemcpyDeviceToHost,
@@ -263,6 +269,7 @@ void deviceUpdate(int, optim::Rule, std::span<const optim::UpdateGroup>, double,
                   std::span<const DevicePiece>) {
   missing();
 }
+at::Tensor deviceSumSquaresStart(int, std::span<const DeviceElements>) { missing(); }
 std::vector<optim::SquaredNorm> deviceSumSquares(int, std::span<const DeviceElements>) { missing(); }
 void deviceAccumulate(int, void*, optim::DType, const void*, optim::DType, std::size_t, double) { missing(); }
 void deviceCast(int, void*, optim::DType, const void*, optim::DType, std::size_t) { missing(); }

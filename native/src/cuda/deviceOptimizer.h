@@ -2,6 +2,8 @@
 // device without waiting for it. Pointers are device addresses. Without CUDA in the build everything throws E_UNSUPPORTED.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <span>
 #include <vector>
 
@@ -37,6 +39,9 @@ struct DeviceElements {
   optim::DType type;
   std::size_t count;
 };
+
+/// The same without waiting: a byte tensor on the device with a double and an unsigned 64-bit count for each.
+at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> tensors);
 
 /// The canonical squared norm of each, in two launches per 160 tensors and one copy. Waits for the device.
 std::vector<optim::SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors);

@@ -1,5 +1,8 @@
 #include "optim/optimizerBinding.h"
 
+#include <ATen/ops/empty.h>
+
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -288,6 +291,33 @@ napi_value sumSquaresMany(napi_env env, napi_callback_info info) {
   return made;
 }
 
+// (tensors, threads)
+napi_value sumSquaresStart(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto pool = poolOf(args.integer(1, "threads"));
+  const uint32_t count = js::arrayLength(env, args[0], "tensors");
+  std::vector<Elements> tensors;
+  for (uint32_t i = 0; i < count; ++i) {
+    tensors.push_back(elementsOf(js::readNumber(env, js::element(env, args[0], i), "tensors"), "a tensor"));
+    checkDevice(tensors[i], tensors[0].device, "a tensor");
+  }
+  if (count > 0 && tensors[0].device != onHost) {
+    std::vector<cuda::DeviceElements> given;
+    for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
+    return js::number(env, adopt(cuda::deviceSumSquaresStart(tensors[0].device, given)));
+  }
+  const auto norms = sumSquaresOfAll(tensors, *pool);
+  const at::Tensor totals = at::empty({static_cast<int64_t>(count) * 16}, at::kByte);
+  auto* at = static_cast<char*>(totals.data_ptr());
+  for (const SquaredNorm& norm : norms) {
+    const auto nonFinite = static_cast<std::uint64_t>(norm.nonFinite);
+    std::memcpy(at, &norm.sum, 8);
+    std::memcpy(at + 8, &nonFinite, 8);
+    at += 16;
+  }
+  return js::number(env, adopt(totals));
+}
+
 void checkSameCount(const Elements& to, const Elements& from) {
   if (to.count != from.count) {
     fail("E_ARGUMENT", "the target has " + std::to_string(to.count) + " elements, the source " +
@@ -442,6 +472,7 @@ void registerOptimizer(napi_env env, napi_value exports) {
   expose<optimizerUpdateMany>(env, exports, "optimizerUpdateMany");
   expose<sumSquaresOf>(env, exports, "sumSquares");
   expose<sumSquaresMany>(env, exports, "sumSquaresMany");
+  expose<sumSquaresStart>(env, exports, "sumSquaresStart");
   expose<accumulateInto>(env, exports, "accumulate");
   expose<castInto>(env, exports, "castInto");
   expose<simdPath>(env, exports, "simdPath");

@@ -16,6 +16,7 @@ import {
   planStep,
   type Trace,
 } from '../../memory/index.ts';
+import type { TensorHandle } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import {
   type AnyModule,
@@ -337,14 +338,16 @@ export class ChunkStore implements ParameterStore {
   /** Whole gradients of chunks with a single use are measured on the way; the others when all parts are there. */
   #takeNorms(moment: PlannedMoment, gradients: ReadonlyMap<Parameter, Tensor | null>): void {
     const { map, plan } = this.#ready();
-    for (const { chunk } of moment.gradients) {
-      if (plan.chunks[chunk]!.gradients.length > 1) continue;
-      for (const placed of map.layout.chunks[chunk]!.parameters) {
-        const parameter = map.parameters[placed.id]!;
-        const gradient = gradients.get(parameter);
-        if (gradient != null) scope(() => this.#norms.take(parameter, ops.contiguous(gradient)));
-      }
-    }
+    const parameters = moment.gradients
+      .filter(({ chunk }) => plan.chunks[chunk]!.gradients.length <= 1)
+      .flatMap(({ chunk }) => map.layout.chunks[chunk]!.parameters.map(({ id }) => map.parameters[id]!))
+      .filter((parameter) => gradients.get(parameter) != null);
+    scope(() =>
+      this.#norms.take(
+        parameters,
+        parameters.map((parameter) => ops.contiguous(gradients.get(parameter)!)),
+      ),
+    );
   }
 
   /** Vertical order: the moment's sums are complete and still on the compute device. */
@@ -353,14 +356,13 @@ export class ChunkStore implements ParameterStore {
     for (const { chunk: id, slot } of moment.gradients) {
       if (plan.chunks[id]!.gradients.length > 1) continue;
       const chunk = map.layout.chunks[id]!;
-      for (const [index, placed] of chunk.parameters.entries()) {
-        scope(() =>
-          this.#norms.take(
-            map.parameters[placed.id]!,
-            views.tensorIn(tiers.memory(slot), chunk, index, stateDtype(this.#options.dtype)),
-          ),
-        );
-      }
+      const type = stateDtype(this.#options.dtype);
+      scope(() =>
+        this.#norms.take(
+          chunk.parameters.map((placed) => map.parameters[placed.id]!),
+          [...chunk.parameters.keys()].map((index) => views.tensorIn(tiers.memory(slot), chunk, index, type)),
+        ),
+      );
     }
   }
 
@@ -450,19 +452,10 @@ export class ChunkStore implements ParameterStore {
       for (const [index, placed] of chunk.parameters.entries()) {
         scope(() =>
           noGrad(() => {
-            const parts = [...gradients]
-              .reverse()
-              .map((place) =>
-                views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
-              );
-            const [first, ...others] = parts;
-            if (others.length === 0) {
-              this.#norms.take(map.parameters[placed.id]!, first!);
-              return;
-            }
-            const total = first!.dtype === rest ? ops.clone(first!) : ops.to(first!, { dtype: rest });
-            for (const other of others) ops.addInPlace(total, other);
-            this.#norms.take(map.parameters[placed.id]!, total);
+            const parts = gradients.map((place) =>
+              views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
+            );
+            this.#norms.take([map.parameters[placed.id]!], [sumOfUses(parts.reverse(), rest)]);
           }),
         );
       }
@@ -483,49 +476,44 @@ export class ChunkStore implements ParameterStore {
     walker.again(tickets, settings);
   }
 
-  #updateOnDevice({ plan, map, tiers, homes, views }: Planned, settings: UpdateSettings, scale: number): void {
-    const { dtype, threads } = this.#options;
+  #updateOnDevice(planned: Planned, settings: UpdateSettings, scale: number): void {
+    const updates = planned.plan.moments.at(-1)!.deviceUpdates;
+    if (updates.length === 0) return;
+    const { threads } = this.#options;
+    scope(() =>
+      noGrad(() => {
+        const each = updates.flatMap((chunk) => this.#deviceTensors(planned, chunk, stateMoments(settings)));
+        const groupOf = each.map(({ group }) => group);
+        const tensors = each.map(({ handles }) => handles);
+        native().optimizerUpdateMany(settings.rule, settings.groups, groupOf, scale, tensors, threads);
+      }),
+    );
+  }
+
+  /** What the update of one chunk on the compute device reads and writes, parameter by parameter. */
+  #deviceTensors({ plan, map, tiers, homes, views }: Planned, id: ChunkId, moments: number) {
+    const { dtype } = this.#options;
     const rest = stateDtype(dtype);
-    const summed = accumulates(plan);
-    for (const id of plan.moments.at(-1)!.deviceUpdates) {
-      const chunk = map.layout.chunks[id]!;
-      const { parameter, state, gradients } = plan.chunks[id]!;
-      const stateAt = tiers.memory(homes.slotOf(id, state!));
-      const plane = chunk.elements * dtypeBytes(rest);
-      const segments = segmentsOf(map.layout, id);
-      for (const index of chunk.parameters.keys()) {
-        scope(() =>
-          noGrad(() => {
-            const at = (plane_: number) =>
-              views.tensorIn({ ...stateAt, offset: stateAt.offset + plane_ * plane }, chunk, index, rest);
-            const parts = [...gradients]
-              .reverse()
-              .map((place) =>
-                views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
-              );
-            let gradient = parts[0]!;
-            if (parts.length > 1) {
-              gradient = gradient.dtype === rest ? ops.clone(gradient) : ops.to(gradient, { dtype: rest });
-              for (const other of parts.slice(1)) ops.addInPlace(gradient, other);
-            }
-            const moments = stateMoments(settings);
-            native().optimizerUpdate(
-              settings.rule,
-              settings.groups[segments[index]!.group]!,
-              scale,
-              {
-                gradient: gradient.handle,
-                master: at(0).handle,
-                m: moments > 0 ? at(1).handle : null,
-                v: moments > 1 ? at(2).handle : null,
-                parameterOut: views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype).handle,
-              },
-              threads,
-            );
-          }),
-        );
-      }
-    }
+    const chunk = map.layout.chunks[id]!;
+    const { parameter, state, gradients } = plan.chunks[id]!;
+    const stateAt = tiers.memory(homes.slotOf(id, state!));
+    const plane = chunk.elements * dtypeBytes(rest);
+    const gradientType = accumulates(plan) ? rest : dtype;
+    return segmentsOf(map.layout, id).map(({ group }, index) => {
+      const stateTensor = (which: number): TensorHandle =>
+        views.tensorIn({ ...stateAt, offset: stateAt.offset + which * plane }, chunk, index, rest).handle;
+      const parts = gradients.map((place) =>
+        views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, gradientType),
+      );
+      const handles = {
+        gradient: sumOfUses(parts.reverse(), rest).handle,
+        master: stateTensor(0),
+        m: moments > 0 ? stateTensor(1) : null,
+        v: moments > 1 ? stateTensor(2) : null,
+        parameterOut: views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype).handle,
+      };
+      return { group, handles };
+    });
   }
 
   /** Leaves every state as it is and brings the parameters, which gradients have overwritten, back from their masters. */
@@ -693,6 +681,15 @@ function explained(error: unknown, { layout, parameters }: ModelMap): TierraErro
     details: { ...error.details, parameters: names },
     cause: error,
   });
+}
+
+/** The gradient of a parameter from those of its uses, latest use first, in the state's type where there are several. */
+function sumOfUses(parts: readonly Tensor[], wide: Dtype): Tensor {
+  const [first, ...others] = parts;
+  if (others.length === 0) return first!;
+  const total = first!.dtype === wide ? ops.clone(first!) : ops.to(first!, { dtype: wide });
+  for (const other of others) ops.addInPlace(total, other);
+  return total;
 }
 
 /** How many moments the rule keeps beside the master. */

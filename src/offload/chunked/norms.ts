@@ -1,36 +1,66 @@
-/** Squared norms of one step's gradients, per parameter, taken where the gradient is complete. */
+/**
+ * Squared norms of one step's gradients, per parameter, taken where the gradient is complete. On a GPU nothing waits for
+ * them until the step's norm is asked for.
+ */
 import { native } from '../../native/load.ts';
 import type { Parameter } from '../../nn/index.ts';
-import type { Tensor } from '../../tensor/index.ts';
+import { adopt, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { type GlobalNorm, globalNorm } from '../clipping.ts';
+
+/** Bytes of one result of `sumSquaresStart`. */
+const resultBytes = 16;
 
 export class StepNorms {
   readonly #threads: number;
-  readonly #sums = new Map<Parameter, { readonly sum: number; readonly nonFinite: number }>();
+  /** Parameters in the order of the results that are under way, by device. */
+  readonly #pending = new Map<string, { readonly parameters: Parameter[]; readonly results: Tensor[] }>();
+  readonly #known = new Set<Parameter>();
 
   constructor(threads: number) {
     this.#threads = threads;
   }
 
   begin(): void {
-    this.#sums.clear();
+    for (const { results } of this.#pending.values()) for (const result of results) result.dispose();
+    this.#pending.clear();
+    this.#known.clear();
   }
 
-  /** `total` is the parameter's whole gradient of this step, contiguous. */
-  take(parameter: Parameter, total: Tensor): void {
-    this.#sums.set(parameter, native().sumSquares(total.handle, this.#threads));
+  /** `totals` are the whole gradients of `parameters` in this step, contiguous and on one device. */
+  take(parameters: readonly Parameter[], totals: readonly Tensor[]): void {
+    if (parameters.length === 0) return;
+    const { device } = totals[0]!;
+    const here = this.#pending.get(device) ?? { parameters: [], results: [] };
+    this.#pending.set(device, here);
+    here.results.push(
+      adopt(
+        native().sumSquaresStart(
+          totals.map(({ handle }) => handle),
+          this.#threads,
+        ),
+      ).keep(),
+    );
+    here.parameters.push(...parameters);
+    for (const parameter of parameters) this.#known.add(parameter);
   }
 
   has(parameter: Parameter): boolean {
-    return this.#sums.has(parameter);
+    return this.#known.has(parameter);
   }
 
-  /** Over `parameters` in their order; those without a gradient count as zero. */
+  /** Over `parameters` in their order; those without a gradient count as zero. Waits for the device. */
   total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm {
-    const sums = parameters.map((parameter) => ({
-      parameter,
-      ...(this.#sums.get(parameter) ?? { sum: 0, nonFinite: 0 }),
-    }));
+    const found = new Map<Parameter, { readonly sum: number; readonly nonFinite: number }>();
+    for (const { parameters: order, results } of this.#pending.values()) {
+      const bytes = scope(() => noGrad(() => ops.toBytes(ops.cat(results, 0))));
+      const view = new DataView(bytes.buffer);
+      for (const [index, parameter] of order.entries()) {
+        const at = index * resultBytes;
+        found.set(parameter, { sum: view.getFloat64(at, true), nonFinite: Number(view.getBigUint64(at + 8, true)) });
+      }
+    }
+    const sums = parameters.map((parameter) => ({ parameter, ...(found.get(parameter) ?? { sum: 0, nonFinite: 0 }) }));
+    this.begin();
     return globalNorm(sums, clipNorm, lossScale);
   }
 }
