@@ -150,18 +150,21 @@ export function trainStep(engine: AnyEngine, factor = 1): StepRecord {
   engine.train();
   engine.zeroGrad();
   const batches = batchesOf(engine, engine.steps);
-  const losses = isVertical(engine)
-    ? scope(() => engine.runMicroBatches(batches).map((loss) => loss.item()))
-    : batches.map((batch) =>
-        scope(() => {
-          const loss = engine.criterion(engine.forward(batch), scalar(factor));
-          engine.backward(loss);
-          return loss.item();
-        }),
-      );
-  batches.forEach(drop);
-  const { gradientNorm, clipFactor, nonFinite } = engine.step()!;
-  return { losses, norm: gradientNorm, clipFactor, nonFinite };
+  try {
+    const losses = isVertical(engine)
+      ? scope(() => engine.runMicroBatches(batches).map((loss) => loss.item()))
+      : batches.map((batch) =>
+          scope(() => {
+            const loss = engine.criterion(engine.forward(batch), scalar(factor));
+            engine.backward(loss);
+            return loss.item();
+          }),
+        );
+    const { gradientNorm, clipFactor, nonFinite } = engine.step()!;
+    return { losses, norm: gradientNorm, clipFactor, nonFinite };
+  } finally {
+    batches.forEach(drop);
+  }
 }
 
 const isVertical = (engine: AnyEngine): boolean => engine.context.config.memory.accumulation === 'vertical';
