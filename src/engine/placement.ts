@@ -56,6 +56,7 @@ export function createStore(
     budgets: budgetsFor(memory, device),
     disk,
     policy: policyFor(memory),
+    speculate: memory.speculate,
     machine: measureMachine({ device, dtype, threads: context.threads, updateThreads: context.optimizerThreads, disk }),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });

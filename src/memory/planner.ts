@@ -22,6 +22,8 @@ import { scheduleOfStep } from './schedule.ts';
 import { improve, type Trial } from './search.ts';
 import { measure, simulate } from './simulation.ts';
 
+/** Shares of the undo space that each setting of `memory.speculate` allows. */
+const undoShares = { auto: [1, 0.5, 0], always: [1], never: [0] } as const;
 /** Steps a candidate runs on the null device; the last one is measured. */
 const trialSteps = 2;
 /** With the disk in play a step reaches its steady course later. */
@@ -63,6 +65,7 @@ function compile(input: PlanInput): Compiled {
     return finishPlan(problem, runTrial(problem, placeBelowGpu(model, whole, arenas, cautiousSplit), cautiousSplit));
   }
   const best = improve({
+    undos: undoShares[input.speculate ?? 'auto'],
     feasible: (split) => attempt(() => place(problem, split)),
     run: (placement, split) => runTrial(problem, placement, split),
   });
@@ -82,7 +85,11 @@ function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind:
   const { model, arenas } = problem;
   const gpu = placeStaticOnGpu(model, arenas.gpu, policy);
   const shares = { parameters: policy.hostParameters, states: policy.hostStates };
-  const depths = [3, 2, 1].map((staging) => ({ ...cautiousSplit, staging, undo: 1 }));
+  const depths = [3, 2, 1].map((staging) => ({
+    ...cautiousSplit,
+    staging,
+    undo: undoShares[problem.input.speculate ?? 'auto'][0],
+  }));
   const fitting = depths.map(
     (split) => [split, attempt(() => placeBelowGpu(model, gpu, arenas, split, shares))] as const,
   );

@@ -37,6 +37,8 @@ export interface PlanInput {
   /** Updates have to wait for a global norm or an overflow check (default true). */
   readonly clipping?: boolean;
   readonly policy?: PlacementPolicy;
+  /** Update behind backward before the norm is known: as the plan finds best, wherever there is room, or not at all. */
+  readonly speculate?: 'auto' | 'always' | 'never';
 }
 
 export interface Problem {

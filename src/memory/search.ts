@@ -13,6 +13,8 @@ export interface Trial {
 }
 
 export interface SearchSpace {
+  /** Shares of the undo space to try, the first one to begin with. */
+  readonly undos: readonly number[];
   readonly feasible: (split: Split) => Placement | TierraError;
   readonly run: (placement: Placement, split: Split) => Trial;
 }
@@ -78,7 +80,7 @@ export function improve(space: SearchSpace): Trial {
   if (held('fetch')) for (const slack of slackSteps(best.placement)) consider({ slack });
   if (heldByAnything()) for (const lead of [1, 2, 4]) consider({ lead });
   if (held('update', 'state', 'home', 'park')) {
-    for (const speculate of ['even', 'bottom'] as const) for (const undo of [1, 0.5, 0]) consider({ speculate, undo });
+    for (const speculate of ['even', 'bottom'] as const) for (const undo of space.undos) consider({ speculate, undo });
   }
   if (held('state') && best.placement.chunks.some((chunk) => chunk.stateHome === 'nvme')) {
     for (const hostStates of [0.8, 0.6]) consider({ hostStates });
@@ -96,10 +98,10 @@ export function improve(space: SearchSpace): Trial {
   return best;
 }
 
-function firstThatFits({ feasible }: SearchSpace): Split {
+function firstThatFits({ feasible, undos }: SearchSpace): Split {
   let failure: TierraError | null = null;
   for (const staging of [3, 2, 1]) {
-    const split = { ...start, staging };
+    const split = { ...start, undo: undos[0]!, staging };
     const placement = feasible(split);
     if (!(placement instanceof TierraError)) return split;
     failure = placement;

@@ -55,7 +55,7 @@ export const placements: readonly PlacementCase[] = [
   },
   {
     name: 'tight GPU',
-    memory: (bytes) => ({ gpu: tightGpu(bytes), cpu: ample }),
+    memory: (bytes) => ({ gpu: tightGpu(bytes), cpu: ample, speculate: 'always' }),
     check(plan) {
       expect(homesOn(plan, 'host')).toBeGreaterThanOrEqual(trained(plan) / 2);
       expect(updatesBy(plan, 'speculated')).toBeGreaterThanOrEqual(trained(plan) / 2);

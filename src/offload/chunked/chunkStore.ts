@@ -61,6 +61,7 @@ export interface ChunkStoreOptions {
   readonly budgets: { readonly gpu: number; readonly host: number; readonly nvme: number };
   readonly disk: DiskOptions | null;
   readonly policy: PlacementPolicy;
+  readonly speculate: 'auto' | 'always' | 'never';
   readonly chunkElements?: number;
   readonly machine: Machine;
   readonly observer?: StoreObserver;
@@ -155,7 +156,7 @@ export class ChunkStore implements ParameterStore {
   }
 
   #plan(map: ModelMap, trace: Trace, floorBytes: number): Plan {
-    const { budgets, machine, policy, dtype } = this.#options;
+    const { budgets, machine, policy, speculate, dtype } = this.#options;
     const computeBytes = dtypeBytes(dtype) as 2 | 4 | 8;
     const types = { computeBytes, stateBytes: dtypeBytes(stateDtype(dtype)) as 4 | 8 };
     return planStep({
@@ -168,6 +169,7 @@ export class ChunkStore implements ParameterStore {
       // Also without clipping: an infinite gradient must be seen before anything is overwritten.
       clipping: true,
       policy,
+      speculate,
     });
   }
 
