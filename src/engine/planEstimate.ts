@@ -126,7 +126,10 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
     },
     machine,
   );
-  const vertical = memory.accumulation === 'vertical' && train.accumulate > 1;
+  const tiered = machine.source === 'described' || asksForTiers(memory);
+  // As the engine decides it: where nothing moves, nothing is saved.
+  const wanted = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && tiered);
+  const vertical = wanted && train.accumulate > 1;
   const course = { microBatches: train.accumulate, accumulation: vertical ? 'vertical' : 'horizontal' } as const;
   const parked =
     setting === 'host' || setting === 'nvme' ? parkedBytes(units, tokens, model.blocks.length, dtype, built) : 0;
@@ -144,7 +147,6 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
     clipping: true,
     policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),
   };
-  const tiered = machine.source === 'described' || asksForTiers(memory);
   return { config, machine, dtype, built, map, input, tokensPerStep: tokens * train.accumulate, tiered };
 }
 
