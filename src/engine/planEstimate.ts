@@ -122,6 +122,7 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
       length: data.sequenceLength,
       elementBytes: dtypeBytes(dtype),
       wideBytes: dtypeBytes(state),
+      fused: machine.device !== 'cpu' && dtype !== 'float64',
       block: machine.device === 'cpu' ? cpuBlock : cudaBlock,
     },
     machine,

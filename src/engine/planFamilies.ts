@@ -12,6 +12,8 @@ export interface BatchShape {
   /** Bytes of an element of activations, and of the type that statistics and losses are computed in. */
   readonly elementBytes: number;
   readonly wideBytes: number;
+  /** Norms, rotary positions and SwiGLU are kernels of their own: on a GPU, in types narrower than fp64. */
+  readonly fused: boolean;
   /** What the device's allocator takes for a request. */
   readonly block: (bytes: number) => number;
 }
@@ -136,16 +138,15 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       linear('x1', 'value', [rows, width, kvHeads * headSize], batch, config.attention_bias),
       ...normed('query', heads),
       ...normed('key', kvHeads),
-      ...rotary(query!, 'query turned', rows * heads * headSize * size),
-      ...rotary(key!, 'key turned', rows * kvHeads * headSize * size),
+      ...rotary(query!, 'query turned', rows * heads * headSize * size, batch),
+      ...rotary(key!, 'key turned', rows * kvHeads * headSize * size, batch),
       ...attention(['query turned', 'key turned', 'value'], 'mixed', shape, batch),
       linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias),
       { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
       ...rmsNorm('attended', 'x2', rows, width, batch),
       linear('x2', 'gate', [rows, width, hidden], batch, config.mlp_bias),
-      { inputs: ['gate'], output: 'active', bytes: rows * hidden * size, saves: ['gate'] },
       linear('x2', 'up', [rows, width, hidden], batch, config.mlp_bias),
-      { inputs: ['active', 'up'], output: 'product', bytes: rows * hidden * size, saves: ['active', 'up'] },
+      ...gated(rows * hidden * size, batch.fused && config.hidden_act === 'silu', config.hidden_act === 'silu'),
       linear('product', 'down', [rows, hidden, width], batch, config.mlp_bias),
       { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
     ];
@@ -189,38 +190,47 @@ function layerNorm(
 
 function rmsNorm(input: string, output: string, rows: number, width: number, batch: BatchShape): UnitOp[] {
   const { elementBytes: size, wideBytes } = batch;
-  const wide = rows * width * wideBytes;
+  const bytes = rows * width * size;
+  const parameterGradientBytes = width * size;
+  if (batch.fused)
+    return [{ inputs: [input], output, bytes, saves: [input], savedBytes: rows * 4, parameterGradientBytes }];
+  const wideRow = rows * width * wideBytes;
   const casts = size !== wideBytes;
-  const name = casts ? `${output} wide` : input;
-  const cast: UnitOp[] = casts ? [{ inputs: [input], output: name, bytes: wide }] : [];
-  const narrow: UnitOp[] = casts
-    ? [{ inputs: [`${output} normal`], output: `${output} narrow`, bytes: rows * width * size }]
-    : [];
+  const [wide, square, mean, normal, narrow] = ['wide', 'square', 'mean', 'normal', 'narrow'].map(
+    (x) => `${output} ${x}`,
+  );
+  const from = casts ? wide! : input;
+  const rounded = casts ? narrow! : normal!;
+  const inner = true;
   return [
-    ...cast,
-    { inputs: [name], output: `${output} square`, bytes: wide, saves: [name], backwardWork: wide },
-    { inputs: [`${output} square`], output: `${output} mean`, bytes: 3 * rows * wideBytes, saves: [`${output} mean`] },
-    { inputs: [name, `${output} mean`], output: `${output} normal`, bytes: wide, saves: [name], backwardWork: wide },
-    ...narrow,
-    {
-      inputs: [casts ? `${output} narrow` : `${output} normal`],
-      output,
-      bytes: rows * width * size,
-      saves: [casts ? `${output} narrow` : `${output} normal`],
-      backwardWork: rows * width * size,
-      parameterGradientBytes: width * size,
-    },
+    ...(casts ? [{ inputs: [input], output: from, bytes: wideRow, inner }] : []),
+    { inputs: [from], output: square!, bytes: wideRow, saves: [from], backwardWork: wideRow, inner },
+    { inputs: [square!], output: mean!, bytes: 3 * rows * wideBytes, saves: [mean!], inner },
+    { inputs: [from, mean!], output: normal!, bytes: wideRow, saves: [from], backwardWork: wideRow, inner },
+    ...(casts ? [{ inputs: [normal!], output: rounded, bytes, inner }] : []),
+    { inputs: [rounded], output, bytes, saves: [rounded], backwardWork: bytes, parameterGradientBytes },
   ];
 }
 
-/** x·cos + turned(x)·sin: the halves swapped and negated, two products and their sum. */
-function rotary(input: string, output: string, bytes: number): UnitOp[] {
+/** x·cos + swapped(x)·sin: the halves swapped and one negated, two products and their sum. */
+function rotary(input: string, output: string, bytes: number, { fused }: BatchShape): UnitOp[] {
+  if (fused) return [{ inputs: [input], output, bytes }];
+  const inner = true;
   return [
-    { inputs: [input], output: `${output} negated`, bytes: bytes / 2, backwardWork: bytes },
-    { inputs: [`${output} negated`, input], output: `${output} swapped`, bytes },
-    { inputs: [input], output: `${output} cosines`, bytes },
-    { inputs: [`${output} swapped`], output: `${output} sines`, bytes },
+    { inputs: [input], output: `${output} negated`, bytes: bytes / 2, backwardWork: bytes, inner },
+    { inputs: [`${output} negated`, input], output: `${output} swapped`, bytes, inner },
+    { inputs: [input], output: `${output} cosines`, bytes, inner },
+    { inputs: [`${output} swapped`], output: `${output} sines`, bytes, inner },
     { inputs: [`${output} cosines`, `${output} sines`], output, bytes, passesGradient: true },
+  ];
+}
+
+/** activation(gate) · up; as one operator for SiLU. */
+function gated(bytes: number, fused: boolean, inner: boolean): UnitOp[] {
+  if (fused) return [{ inputs: ['gate', 'up'], output: 'product', bytes, saves: ['gate', 'up'] }];
+  return [
+    { inputs: ['gate'], output: 'active', bytes, saves: ['gate'], inner },
+    { inputs: ['active', 'up'], output: 'product', bytes, saves: ['active', 'up'] },
   ];
 }
 

@@ -23,6 +23,8 @@ export interface UnitOp {
   /** Multiply-adds of one forward; backward takes `backwardRatio` times as many (2 by default). */
   readonly macs?: number;
   readonly backwardRatio?: number;
+  /** A step inside a composed operator: its output goes when the next operator that is not inner is done, unless it is saved. */
+  readonly inner?: boolean;
   /** The gradient of the first input is that of the output: no memory, no work. */
   readonly passesGradient?: boolean;
 }
@@ -69,44 +71,65 @@ export function unitCost(
   const sizes = new Map<string, number>([[input.name, block(input.bytes)]]);
   for (const { output, bytes } of list) sizes.set(output, (sizes.get(output) ?? 0) + bytes);
   const forward = walkForward(input, list, sizes, keep);
+  const again = keep ? forward : walkForward(input, list, sizes, true);
   const { peak, traffic } = walkBackward(input, list, sizes, keep);
   const macs = list.reduce((sum, op) => sum + (op.macs ?? 0), 0);
   const backwardMacs = list.reduce((sum, op) => sum + (op.macs ?? 0) * (op.backwardRatio ?? 2), 0);
   return {
-    ...forward,
-    backwardPeakBytes: Math.max(keep ? 0 : forward.forwardPeakBytes, peak + (keep ? 0 : forward.madeBytes)),
+    forwardPeakBytes: forward.peakBytes,
+    keptBytes: keep ? forward.keptBytes : sizes.get(list.at(-1)!.output)!,
+    backwardPeakBytes: keep ? peak : Math.max(again.peakBytes, again.liveBytes + peak),
     forwardMacs: macs,
     backwardMacs: backwardMacs + (keep ? 0 : macs),
-    backwardTraffic: traffic + (keep ? 0 : forward.forwardTraffic),
+    forwardTraffic: forward.traffic,
+    backwardTraffic: traffic + (keep ? 0 : forward.traffic),
     operators: list.length,
   };
 }
 
-function walkForward(input: UnitInput, list: readonly UnitOp[], sizes: ReadonlyMap<string, number>, keep: boolean) {
-  let made = 0;
-  let forwardPeakBytes = 0;
-  let forwardTraffic = 0;
-  let beside = 0;
-  const saved = new Set<string>();
-  for (const op of list) {
-    made += op.bytes + (op.savedBytes ?? 0);
-    beside += op.savedBytes ?? 0;
-    forwardPeakBytes = Math.max(forwardPeakBytes, made + (op.forwardWork ?? 0));
-    if (op.macs === undefined) forwardTraffic += op.bytes + inputBytes(op, sizes) + (op.forwardWork ?? 0);
-    for (const name of op.saves ?? []) saved.add(name);
-  }
+interface ForwardWalk {
+  readonly peakBytes: number;
+  /** What is there when the last operator is done, and what of it backward needs, the output included. */
+  readonly liveBytes: number;
+  readonly keptBytes: number;
+  readonly traffic: number;
+}
+
+function walkForward(
+  input: UnitInput,
+  list: readonly UnitOp[],
+  sizes: ReadonlyMap<string, number>,
+  graph: boolean,
+): ForwardWalk {
   const output = list.at(-1)!.output;
-  saved.delete(input.name);
-  saved.add(output);
-  const kept = [...saved].reduce((sum, name) => sum + sizes.get(name)!, 0) + beside;
-  return { forwardPeakBytes, keptBytes: keep ? kept : sizes.get(output)!, madeBytes: made, forwardTraffic };
+  const saved = new Set(list.flatMap(({ saves = [] }) => saves).filter((name) => name !== input.name));
+  let live = 0;
+  let peakBytes = 0;
+  let traffic = 0;
+  let beside = 0;
+  let passing = 0;
+  for (const op of list) {
+    live += op.bytes + (op.savedBytes ?? 0);
+    peakBytes = Math.max(peakBytes, live + (op.forwardWork ?? 0));
+    if (op.macs === undefined) traffic += op.bytes + inputBytes(op, sizes);
+    if (graph) beside += op.savedBytes ?? 0;
+    else live -= op.savedBytes ?? 0;
+    if (op.inner === true) {
+      if (!graph || !saved.has(op.output)) passing += op.bytes;
+    } else {
+      live -= passing;
+      passing = 0;
+    }
+  }
+  const kept = [...saved.add(output)].reduce((sum, name) => sum + sizes.get(name)!, 0) + beside;
+  return { peakBytes, liveBytes: live, keptBytes: kept, traffic };
 }
 
 function inputBytes(op: UnitOp, sizes: ReadonlyMap<string, number>): number {
   return op.inputs.reduce((sum, name) => sum + sizes.get(name)!, 0);
 }
 
-/** Peak above what is there at the start. Under recomputation nothing that forward made is let go before the end. */
+/** Peak above what is there at the start. Under recomputation what the unit itself holds stays to the end. */
 function walkBackward(
   input: UnitInput,
   list: readonly UnitOp[],
@@ -116,6 +139,7 @@ function walkBackward(
   const readers = new Map<string, number>();
   for (const { saves = [] } of list) for (const name of saves) readers.set(name, (readers.get(name) ?? 0) + 1);
   readers.delete(input.name);
+  const inner = new Set(list.filter((op) => op.inner === true).map((op) => op.output));
   const output = list.at(-1)!.output;
   /** Gradients there are: bytes of their own, 0 where one is shared. */
   const gradients = new Map<string, number>([[output, 0]]);
@@ -156,12 +180,11 @@ function walkBackward(
     live -= op.backwardWork ?? 0;
     if (!passedOn) live -= own;
     gradients.delete(op.output);
-    if (!keep) continue;
     live -= op.savedBytes ?? 0;
     for (const name of op.saves ?? []) {
       const left = (readers.get(name) ?? 0) - 1;
       if (readers.has(name)) readers.set(name, left);
-      if (left === 0 && name !== output) live -= sizes.get(name)!;
+      if (left === 0 && name !== output && (keep || inner.has(name))) live -= sizes.get(name)!;
     }
   }
   return { peak, traffic };

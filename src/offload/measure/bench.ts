@@ -44,10 +44,26 @@ export class Bench {
   }
 }
 
-/** Runs `body` once to warm up, then `rounds` times; the least it returns: what others do on the machine only adds. */
-export function leastOf(rounds: number, body: () => number): number {
+/** A measurement goes on for at most about this long; on a busy machine that means fewer rounds. */
+const patienceMs = 120;
+
+/** Runs `body` once to warm up, then up to `rounds` times, at least once. */
+function sample(rounds: number, body: () => number): number[] {
   body();
-  return Math.min(...Array.from({ length: rounds }, body));
+  const began = performance.now();
+  const values: number[] = [];
+  do values.push(body());
+  while (values.length < rounds && performance.now() - began < patienceMs);
+  return values.sort((a, b) => a - b);
+}
+
+/** The least: what others do on the machine only adds. */
+export const leastOf = (rounds: number, body: () => number): number => sample(rounds, body)[0]!;
+
+/** The median: what a run meets while others work, too. */
+export function medianOf(rounds: number, body: () => number): number {
+  const values = sample(rounds, body);
+  return values[Math.floor(values.length / 2)]!;
 }
 
 export const secondsFor = (body: () => void): number => {

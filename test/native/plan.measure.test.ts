@@ -1,0 +1,74 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { native } from '../../src/native/load.ts';
+import { measurementsFile } from '../../src/offload/measure/cache.ts';
+import { type MeasureOptions, measureMachine } from '../../src/offload/measure/index.ts';
+
+const home = mkdtempSync(path.join(tmpdir(), 'tierra-measure-'));
+const before = process.env.XDG_CACHE_HOME;
+beforeAll(() => {
+  process.env.XDG_CACHE_HOME = home;
+});
+afterAll(() => {
+  if (before === undefined) delete process.env.XDG_CACHE_HOME;
+  else process.env.XDG_CACHE_HOME = before;
+  rmSync(home, { recursive: true, force: true });
+});
+
+const options = (changes: Partial<MeasureOptions> = {}): MeasureOptions => ({
+  device: 'cpu',
+  dtype: 'float32',
+  threads: 2,
+  updateThreads: 2,
+  disk: null,
+  again: true,
+  ...changes,
+});
+
+const disk = (folder: string) => ({ paths: [folder], backend: 'auto', direct: true, verify: true }) as const;
+
+test.each(['float32', 'bfloat16', 'float64'] as const)('every rate is a positive number in %s', (dtype) => {
+  const machine = measureMachine(options({ dtype }));
+  const { toDevice, toHost, capacityBytes, name, diskMeasured, ...rates } = machine;
+  for (const [field, rate] of [...Object.entries(rates), ...Object.entries(toDevice), ...Object.entries(toHost)]) {
+    expect(rate, field).toBeGreaterThan(0);
+    expect(Number.isFinite(rate), field).toBe(true);
+  }
+  expect(toDevice.together).toBeLessThanOrEqual(toDevice.alone);
+  expect(toHost.together).toBeLessThanOrEqual(toHost.alone);
+  expect(diskMeasured).toBe(false);
+  expect(name).not.toBe('');
+  expect(capacityBytes.host).toBeGreaterThan(2 ** 28);
+});
+
+test('nothing is left: no arena, tensor, thread, file or folder', () => {
+  const folder = path.join(home, 'swap');
+  const threads = () => readdirSync('/proc/self/task').length;
+  measureMachine(options({ disk: disk(folder) }));
+  const [arenas, tensors, tasks] = [native().liveArenas(), native().liveTensors(), threads()];
+  expect([arenas, tensors]).toEqual([0, 0]);
+  for (let round = 0; round < 3; round++) measureMachine(options({ disk: disk(folder) }));
+  expect([native().liveArenas(), native().liveTensors()]).toEqual([0, 0]);
+  expect(threads()).toBeLessThanOrEqual(tasks);
+  expect(existsSync(folder)).toBe(false);
+});
+
+test('the disk is measured where it can be used, assumed where it cannot', () => {
+  const folder = path.join(home, 'disk');
+  expect(measureMachine(options({ disk: disk(folder) })).diskMeasured).toBe(true);
+  const file = path.join(home, 'file');
+  writeFileSync(file, '');
+  expect(measureMachine(options({ disk: disk(file) })).diskMeasured).toBe(false);
+});
+
+test('rates are remembered in a file, by what they depend on, and a damaged file is measured again', () => {
+  const first = measureMachine(options());
+  expect(measureMachine(options({ again: false }))).toEqual(first);
+  expect(existsSync(measurementsFile())).toBe(true);
+  const other = measureMachine(options({ again: false, updateThreads: 1 }));
+  expect(other).not.toEqual(first);
+  writeFileSync(measurementsFile(), '{ broken');
+  expect(measureMachine(options({ again: false, threads: 1 })).computeFlops).toBeGreaterThan(0);
+});
