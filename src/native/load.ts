@@ -31,6 +31,9 @@ function open(file: string): Binding {
       hint: 'Run `npx tierra setup` (it finds or installs libtorch and builds); `npx tierra doctor` says what is missing.',
     });
   }
+  // Operator threads that spin while they wait stall each other once the machine has other work: a small model trains
+  // at a fiftieth of its speed. libgomp reads this when it is loaded; who sets it keeps it.
+  process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   let binding: Binding;
   try {
     binding = createRequire(import.meta.url)(file) as Binding;
