@@ -180,7 +180,7 @@ export class StepRecorder {
     const wait = { startUs, endUs: startUs + durationUs };
     // Waits outside steps, such as for a checkpoint, are shown but do not count.
     const counts = startUs >= this.#stepStartUs && startUs <= this.#stepEndUs;
-    for (const piece of splitWait(wait, this.#awaited(span), context)) {
+    for (const piece of splitWait(wait, this.#awaited(span, context), context)) {
       const words = context.words(piece.ticket) ?? this.#planWords(piece.ticket) ?? name;
       const us = piece.endUs - piece.startUs;
       if (counts) add(this.#totals.waitUs, words, us);
@@ -197,7 +197,7 @@ export class StepRecorder {
   }
 
   /** What a wait was for, by the name that it was given: `moment 12`, `norm`. */
-  #awaited({ name, ticket }: TimelineSpan): number[] {
+  #awaited({ name, ticket }: TimelineSpan, context: SpanContext): readonly number[] {
     const moment = this.#plan.moments[momentIn(name)];
     const { tickets } = this.#plan;
     if (moment !== undefined) {
@@ -205,6 +205,8 @@ export class StepRecorder {
       const ids = moment.waits.map((index) => now!.ids[index]!);
       return before === undefined ? ids : [...ids, ...moment.waitsPrevious.map((index) => before.ids[index]!)];
     }
+    // `drain` waits for everything there is.
+    if (ticket === 0) return context.tickets;
     if (name !== 'norm') return [ticket];
     return tickets.flatMap(({ id, kind }) => (kind === 'gradient' ? [this.#issued[0]!.ids[id]!] : []));
   }
@@ -255,6 +257,10 @@ class SpanContext implements WaitContext {
       if (before !== undefined) this.#laneBefore.set(ticket, before);
       last.set(lane, ticket);
     }
+  }
+
+  get tickets(): readonly number[] {
+    return [...this.#times.keys()];
   }
 
   times(ticket: number): TicketTimes | undefined {
