@@ -3,9 +3,10 @@
  * as predicted from the traced micro-batch, and as measured. Runs are interleaved over the rounds; each prediction is made
  * with rates measured right before its run, since other work on the machine changes both.
  *
- *   npx tsx bench/forecast.ts [--rounds N] [--steps N] [--threads N] [--folder DIR] [--only TEXT]
+ *   npx tsx bench/forecast.ts [--device cpu|cuda] [--rounds N] [--steps N] [--threads N] [--folder DIR] [--only TEXT]
  *
- * Uses up to 1 GiB of memory and of disk and leaves nothing. Writes bench/results/<date>-forecast.md.
+ * Uses up to 4 GiB of memory and 1 GiB of disk on the CPU, 45 and 30 GiB with a GPU, and leaves nothing. Writes
+ * bench/results/<date>-forecast.md, or -forecast-gpu.md.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,6 +26,7 @@ import { ops, type Tensor } from '../src/tensor/index.ts';
 
 const { values } = parseArgs({
   options: {
+    device: { type: 'string', default: 'cpu' },
     rounds: { type: 'string', default: '3' },
     steps: { type: 'string', default: '6' },
     threads: { type: 'string', default: '4' },
@@ -60,7 +62,7 @@ const train = (batchSize: number, accumulate = 1) => ({ batchSize, accumulate, s
 const data = (sequenceLength: number) => ({ sequenceLength });
 const disk = (size: string) => ({ path: folder, size });
 
-const cases: readonly Case[] = [
+const cpuCases: readonly Case[] = [
   {
     name: 'GPT-2 25M, all on the device',
     config: { model: gpt2(512, 8, 8), data: data(256), train: train(4), memory: { gpu: '2GiB', cpu: '1GiB' } },
@@ -126,6 +128,46 @@ const cases: readonly Case[] = [
   },
 ];
 
+const gpuCases: readonly Case[] = [
+  {
+    name: 'GPT-2 355M, all on the GPU',
+    config: { model: gpt2(1024, 24, 16), data: data(512), train: train(8), memory: { gpu: '40GiB', cpu: '8GiB' } },
+  },
+  {
+    name: 'GPT-2 774M, host',
+    config: { model: gpt2(1280, 36, 20), data: data(512), train: train(8), memory: { gpu: '12GiB', cpu: '32GiB' } },
+  },
+  {
+    name: 'Llama 1.1B, recompute, host',
+    config: {
+      model: llama(2048, 5632, 22),
+      data: data(1024),
+      train: train(8),
+      memory: { gpu: '6GiB', cpu: '40GiB', activations: 'recompute' },
+    },
+  },
+  {
+    name: 'Llama 1.1B, four micro-batches, host',
+    config: {
+      model: llama(2048, 5632, 22),
+      data: data(1024),
+      train: train(4, 4),
+      memory: { gpu: '8GiB', cpu: '45GiB', activations: 'recompute' },
+    },
+  },
+  {
+    name: 'Llama 1.1B, recompute, disk',
+    config: {
+      model: llama(2048, 5632, 22),
+      data: data(1024),
+      train: train(8),
+      memory: { gpu: '6GiB', cpu: '8GiB', nvme: disk('30GiB'), activations: 'recompute' },
+    },
+  },
+];
+const onGpu = values.device !== 'cpu';
+const cases = onGpu ? gpuCases : cpuCases;
+
 type Bytes = { readonly gpu: number; readonly host: number; readonly nvme: number };
 
 interface Outcome {
@@ -136,7 +178,11 @@ interface Outcome {
 }
 
 async function run({ config: input }: Case): Promise<Outcome> {
-  const full: ConfigInput = { device: 'cpu', runtime: { threads, optimizerThreads: threads }, ...input };
+  const full: ConfigInput = {
+    device: onGpu ? 'cuda' : 'cpu',
+    runtime: { threads, optimizerThreads: threads },
+    ...input,
+  };
   const config = resolveConfig(full);
   const subject = await estimatePlan(config, { described: null, measure: true });
   const estimated = planStep(subject.input);
@@ -154,16 +200,18 @@ async function run({ config: input }: Case): Promise<Outcome> {
       .fromArray(
         BigInt64Array.from({ length: batchSize * sequenceLength }, (_, j) => BigInt((i * 31 + j * 7) % 257)),
         shape,
+        { device: context.device },
       )
       .keep(),
   );
   const seconds: number[] = [];
   for (let step = 0; step < steps + 2; step++) {
-    if (step === 2) native().resetPeakMemory('cpu');
+    if (step === 2) native().resetPeakMemory(context.device);
     const began = performance.now();
     engine.zeroGrad();
     engine.runMicroBatches(ids.map((tensor) => ({ ids: tensor, labels: tensor })));
     engine.step();
+    native().synchronize(context.device);
     if (step >= 2) seconds.push((performance.now() - began) / 1e3);
   }
   const { store } = engine;
@@ -171,7 +219,7 @@ async function run({ config: input }: Case): Promise<Outcome> {
   const traced = store.plan;
   const use = (tier: string): number => store.use().find((entry) => entry.tier === tier)?.usedBytes ?? 0;
   const peak = {
-    gpu: traced.arenaBytes.gpu + native().memoryStats('cpu').peakBytes,
+    gpu: traced.arenaBytes.gpu + native().memoryStats(context.device).peakBytes,
     host: use('host'),
     nvme: use('nvme'),
   };
@@ -234,13 +282,13 @@ async function main(): Promise<void> {
 }
 
 function write(bytes: readonly string[], times: readonly string[], before: number): void {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+  const commit = commitHash();
   const date = new Date().toISOString().slice(0, 10);
   const text = `# Forecast against reality
 
 ${cpus()[0]!.model.trim()}, ${cpus().length} cores, ${formatBytes(totalmem())} of memory, Linux ${release()}, libtorch ${native().buildInfo.torchVersion}, commit ${commit}.
 Load average ${before.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after. ${rounds} interleaved rounds of ${steps} measured steps, ${threads} threads.
-Made by \`npx tsx bench/forecast.ts\`. On this machine RAM plays the GPU.
+Made by \`npx tsx bench/forecast.ts\`. ${onGpu ? native().deviceInfo(0).name : 'On this machine RAM plays the GPU'}.
 
 *Shapes*: what \`tierra plan\` says before anything is loaded. *Traced*: the plan of the run itself, after its trial micro-batch.
 Ratios are predicted over measured; goals: bytes within 5 %, time within 25 %.
@@ -261,8 +309,16 @@ ${times.join('\n')}
 `;
   const results = path.join(path.dirname(fileURLToPath(import.meta.url)), 'results');
   mkdirSync(results, { recursive: true });
-  writeFileSync(path.join(results, `${date}-forecast.md`), text);
+  writeFileSync(path.join(results, `${date}-forecast${onGpu ? '-gpu' : ''}.md`), text);
   process.stdout.write(text);
+}
+
+function commitHash(): string {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+  } catch {
+    return process.env.COMMIT ?? 'unknown';
+  }
 }
 
 main().finally(() => rmSync(folder, { recursive: true, force: true }));
