@@ -210,3 +210,37 @@ describe.each([1, 3])('the timeline of a step with %i micro-batches', (accumulat
     expect(run.said).toMatch(/^ {2}computing +\S+ m?s +\d+%$/m);
   });
 });
+
+it('shows steps and units of training with everything resident, too', () => {
+  const folder = scratchFolder();
+  try {
+    const trace = path.join(folder.path, 'trace.json');
+    const context = launch(settings({ runtime: { trace } }));
+    {
+      using observation = observe(context.config, new PlainProgress(new FakeOutput(), { logEvery: 1 }));
+      const model = new Gpt2(tinyGpt2());
+      using engine = initialize<TokenBatch, Tensor>({ context, model, observer: observation.observer });
+      for (let step = 0; step < 2; step++) {
+        const batch = tokens(2, 8, step + 1);
+        engine.backward(engine.forward(batch as TokenBatch));
+        engine.step();
+        for (const tensor of Object.values(batch)) tensor.dispose();
+      }
+    }
+    const { spans } = readTrace(trace);
+    const first = spans.filter(({ lane, args }) => lane === 'compute' && args.step === 1).map(({ name }) => name);
+    expect(first.filter((name) => name.startsWith('forward'))).toHaveLength(5);
+    expect(first.filter((name) => name.startsWith('backward'))).toHaveLength(5);
+    expect(first.at(-1)).toBe('norm and update');
+    const [one, two] = spans.filter(({ lane }) => lane === 'step');
+    expect(two!.from).toBeGreaterThanOrEqual(one!.to);
+    for (const { args, lane, from, to } of spans) {
+      if (lane === 'step') continue;
+      const step = args.step === 1 ? one! : two!;
+      expect(from).toBeGreaterThanOrEqual(step.from);
+      expect(to).toBeLessThanOrEqual(step.to);
+    }
+  } finally {
+    folder.dispose();
+  }
+});

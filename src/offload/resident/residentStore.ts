@@ -1,11 +1,20 @@
 /** Everything in one place: parameters, gradients and states are plain tensors on the compute device. */
 import { totalmem } from 'node:os';
 import { native } from '../../native/load.ts';
-import { type AnyModule, type Parameter, placeParameters, type Unit, type ValueSource } from '../../nn/index.ts';
+import {
+  type AnyModule,
+  type Parameter,
+  type Pass,
+  placeParameters,
+  type Unit,
+  type ValueSource,
+} from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { globalNorm } from '../clipping.ts';
+import { ComputeTimeline } from '../computeTimeline.ts';
 import { cudaIndex } from '../device.ts';
 import { GradientAccumulators } from '../gradients.ts';
+import type { StoreObserver } from '../observer.ts';
 import type {
   ParameterStore,
   StateEntry,
@@ -31,6 +40,7 @@ export interface ResidentOptions {
   readonly values?: ValueSource;
   /** Threads of the host optimizer. */
   readonly threads: number;
+  readonly observer?: StoreObserver;
 }
 
 type ParameterState = Map<StateKind, Tensor>;
@@ -41,6 +51,7 @@ export class ResidentStore implements ParameterStore {
   readonly #options: ResidentOptions;
   readonly #states = new Map<Parameter, ParameterState>();
   #gradients: GradientAccumulators;
+  readonly #timeline: ComputeTimeline;
   #step = 0;
 
   /** Places every parameter of `model` on the device. */
@@ -48,11 +59,18 @@ export class ResidentStore implements ParameterStore {
     placeParameters(model, options);
     this.#parameters = model.parameters();
     this.#options = options;
+    this.#timeline = new ComputeTimeline(options.observer ?? {});
     this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
   }
 
-  acquire(): void {}
-  release(): void {}
+  acquire(): void {
+    this.#timeline.begin();
+  }
+
+  release(unit: Unit, pass: Pass): void {
+    this.#timeline.end(() => `${pass} ${unit.name}`);
+  }
+
   park(): void {}
   unpark(): void {}
 
@@ -66,6 +84,7 @@ export class ResidentStore implements ParameterStore {
   beginStep(step: number): void {
     this.#step = step;
     this.#gradients.clear();
+    this.#timeline.beginStep(step);
   }
 
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
@@ -81,6 +100,14 @@ export class ResidentStore implements ParameterStore {
   }
 
   applyUpdate(): UpdateResult {
+    this.#timeline.begin();
+    const result = this.#update();
+    this.#timeline.end(() => 'norm and update');
+    this.#timeline.endStep(this.use());
+    return result;
+  }
+
+  #update(): UpdateResult {
     const { threads, groupOf, updateAt } = this.#options;
     const { rule, groups, clipNorm, lossScale } = updateAt(this.#step);
     const trainable = this.#parameters.filter((parameter) => parameter.trainable);
