@@ -56,6 +56,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
     using observation = observe(config, progress);
     using engine = await startEngine(run, corpus.train, observation);
+    for (const note of engine.store.notes()) progress.note(note);
     const resumable = { ...run, engine, progress };
     const from = await resume(resumable);
     if (from !== null && engine.steps >= totalSteps) {

@@ -85,5 +85,7 @@ export interface ParameterStore extends UnitHost {
   use(): TierUse[];
   /** What moved and what compute waited for, per step; null before the first step, absent where nothing moves. */
   report?(): MovementReport | null;
+  /** What a person should know about the places taken: what is not as asked for and why, files of killed runs that were removed. */
+  notes(): readonly string[];
   dispose(): void;
 }

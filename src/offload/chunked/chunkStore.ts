@@ -647,6 +647,10 @@ export class ChunkStore implements ParameterStore {
     return this.#planned?.recorder.report() ?? null;
   }
 
+  notes(): readonly string[] {
+    return this.#planned?.tiers.notes() ?? [];
+  }
+
   dispose(): void {
     const planned = this.#planned;
     planned?.recorder.collect();

@@ -5,6 +5,7 @@ import type { Plan, Slot, SlotId } from '../../memory/index.ts';
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
+import { noteLeftovers, removedLeftovers } from '../leftovers.ts';
 
 export interface DiskOptions {
   readonly paths: readonly string[];
@@ -90,6 +91,18 @@ export class Tiers {
       throw new TierraError('E_INTERNAL', `slot ${this.slot(id).label} is not on disk`);
     }
     return { swap: this.swap, swapOffset };
+  }
+
+  /** What is not as asked for, each with its cause, and what killed runs had left. */
+  notes(): readonly string[] {
+    const arenas = [this.gpu, this.host].flatMap((arena) => (arena === null ? [] : native().arenaInfo(arena).notes));
+    if (this.swapInfo === null) return arenas;
+    // Registered buffers are known once the arenas exist: the swap is asked again.
+    const { backend, reasons, leftovers } = native().swapInfo(this.swap!);
+    noteLeftovers(leftovers);
+    const disk = reasons.map((reason) => `memory.nvme (${backend}): ${reason}`);
+    const removed = removedLeftovers().map((file) => `memory.nvme: removed ${file}, which a killed run had left`);
+    return [...arenas, ...disk, ...removed];
   }
 
   dispose(): void {

@@ -2,6 +2,7 @@ import { existsSync, rmdirSync } from 'node:fs';
 import { isTierraError } from '../../core/errors.ts';
 import { MiB } from '../../core/units.ts';
 import { native } from '../../native/load.ts';
+import { noteLeftovers } from '../leftovers.ts';
 import { Bench, type PlainTicket } from './bench.ts';
 
 export interface DiskRates {
@@ -45,6 +46,7 @@ function stream({ paths, backend, direct, verify }: DiskSettings): DiskRates {
   const extent = native().swapExtentBytes(pieceBytes);
   const options = { paths, bytes: pieces * extent, backend, direct, checksum: verify, runId: `measure-${process.pid}` };
   const swap = native().swapOpen({ ...options, blockBytes: 4 * MiB, readDepth: 8, writeDepth: 8 });
+  noteLeftovers(native().swapInfo(swap).leftovers);
   try {
     const bench = new Bench(-1, 1);
     try {

@@ -179,6 +179,10 @@ export class ResidentStore implements ParameterStore {
     return [{ tier: 'gpu', usedBytes, budgetBytes: native().deviceInfo(cudaIndex(device)).totalBytes }];
   }
 
+  notes(): readonly string[] {
+    return [];
+  }
+
   dispose(): void {
     this.#gradients.clear();
     for (const state of this.#states.values()) for (const tensor of state.values()) tensor.dispose();
