@@ -6,16 +6,17 @@ import type { ParameterStore } from '../offload/store.ts';
 import { movementText, type Progress, planText, SpanPacker, TraceWriter, tierNames } from '../telemetry/index.ts';
 
 /** Lanes of the timeline by their names, in the order in which they are shown. */
-const laneNames: Readonly<Record<TimelineLane, string>> = {
+const laneNames = (device: string): Readonly<Record<TimelineLane, string>> => ({
   step: 'step',
-  compute: 'compute',
+  // On a GPU the store sees when work is put on the stream, not when the device does it.
+  compute: device === 'cpu' ? 'compute' : 'compute (as submitted)',
   wait: 'waiting',
   toDevice: 'cpu to gpu',
   toHost: 'gpu to cpu',
   read: 'disk read',
   write: 'disk write',
   update: 'optimizer',
-};
+});
 
 export interface Observation extends Disposable {
   readonly observer: StoreObserver;
@@ -24,13 +25,14 @@ export interface Observation extends Disposable {
 }
 
 /** Plans are told to `progress`; the timeline goes to the file that `runtime.trace` names, if it names one. */
-export function observe(config: Config, progress: Progress): Observation {
+export function observe(config: Config, progress: Progress, device: string): Observation {
   const { trace } = config.runtime;
-  const writer = trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: Object.values(laneNames) });
+  const names = laneNames(device);
+  const writer = trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: Object.values(names) });
   const packer = new SpanPacker();
   const observer: StoreObserver = {
     planned: (plan) => progress.note(planText(plan)),
-    ...(writer !== null && { timeline: (batch: TimelineBatch) => write(writer, packer, batch, progress) }),
+    ...(writer !== null && { timeline: (batch: TimelineBatch) => write({ writer, packer, names, progress }, batch) }),
   };
   return {
     observer,
@@ -42,9 +44,16 @@ export function observe(config: Config, progress: Progress): Observation {
   };
 }
 
-function write(writer: TraceWriter, packer: SpanPacker, batch: TimelineBatch, progress: Progress): void {
+interface Target {
+  readonly writer: TraceWriter;
+  readonly packer: SpanPacker;
+  readonly names: Readonly<Record<TimelineLane, string>>;
+  readonly progress: Progress;
+}
+
+function write({ writer, packer, names, progress }: Target, batch: TimelineBatch): void {
   for (const { lane, name, startUs, durationUs, details } of packer.inOrder(batch.entries)) {
-    const shown = packer.lane(laneNames[lane], startUs, durationUs);
+    const shown = packer.lane(names[lane], startUs, durationUs);
     writer.span({ lane: shown, name, startUs, durationUs, args: details });
   }
   for (const { atUs, uses } of batch.counters) {

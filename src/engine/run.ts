@@ -54,7 +54,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
-    using observation = observe(config, progress);
+    using observation = observe(config, progress, context.device);
     using engine = await startEngine(run, corpus.train, observation);
     for (const note of engine.store.notes()) progress.note(note);
     const resumable = { ...run, engine, progress };
