@@ -8,6 +8,7 @@ import { describeMachine, type Machine, type MachineFlags, type PlanInput } from
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
 import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
+import { reserveBytes } from '../offload/chunked/chunkStore.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
@@ -135,17 +136,19 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
   const parked =
     setting === 'host' || setting === 'nvme' ? parkedBytes(units, tokens, model.blocks.length, dtype, built) : 0;
   const floorBytes = 2 * tokens * 8 * (vertical ? train.accumulate : 1);
+  const trace = trainingTrace(map, visits, course, 0);
   const input: PlanInput = {
     layout: map.layout,
-    trace: trainingTrace(map, visits, course, 0),
+    trace,
     types: { computeBytes: dtypeBytes(dtype) as 2 | 4 | 8, stateBytes: dtypeBytes(state) as 4 | 8 },
     machine,
     budgets: budgetsOf(config, machine),
     reservedBytes: {
-      gpu: floorBytes,
+      gpu: floorBytes + reserveBytes(trace),
       ...(parked === 0 ? {} : { [setting]: parked * (vertical ? train.accumulate : 1) }),
     },
     clipping: true,
+    speculate: memory.speculate,
     policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),
   };
   return { config, machine, dtype, built, map, input, tokensPerStep: tokens * train.accumulate, tiered };

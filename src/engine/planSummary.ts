@@ -181,7 +181,7 @@ function notesOn({ machine, built, config, tiered }: PlanSubject, plan: Plan): s
     );
   }
   if (machine.source === 'measured' && config.memory.nvme !== null && !machine.diskMeasured) {
-    notes.push('The disk could not be measured now (in use, or no room): its rates are assumptions.');
+    notes.push('The disk could not be measured (no room, or no right to write there): its rates are assumptions.');
   }
   return notes;
 }

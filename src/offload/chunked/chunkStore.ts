@@ -669,7 +669,7 @@ export class ChunkStore implements ParameterStore {
 }
 
 /** Room for what the watched micro-batch did not show: losses and labels that the caller keeps, small work of its own. */
-function reserveBytes({ moments }: Trace): number {
+export function reserveBytes({ moments }: Trace): number {
   return 64 * KiB + Math.ceil(Math.max(...moments.map(({ nonModelBytes }) => nonModelBytes)) / 64);
 }
 

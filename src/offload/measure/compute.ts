@@ -30,7 +30,7 @@ export function measureCompute(device: string, dtype: Dtype): ComputeRates {
       const turned = ops.transpose(a, 0, 1);
       // Forward, and backward's two products of turned operands.
       const matmul = medianOf(9, () => timed(() => [ops.matmul(a, b), ops.matmul(turned, b), ops.matmul(b, turned)]));
-      const [rows, width] = device === 'cpu' ? [512, 1024] : [8192, 8192];
+      const [rows, width] = device === 'cpu' ? [1024, 2048] : [8192, 8192];
       const [x, weight] = [random([rows, width]), random([width])];
       const elementwise = medianOf(9, () =>
         timed(() => {

@@ -1,4 +1,5 @@
-import { existsSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { isTierraError } from '../../core/errors.ts';
 import { MiB } from '../../core/units.ts';
 import { native } from '../../native/load.ts';
@@ -20,26 +21,28 @@ export interface DiskSettings {
 const pieceBytes = 16 * MiB;
 const pieces = 8;
 
-/** Streams 128 MiB to the swap folders and back. Null where they cannot be used now: another run holds them, or no room. */
+/**
+ * Streams 128 MiB to the disks of the swap folders and back, in folders of its own beside or in them: a run may hold those. Null
+ * where that cannot be done now, for want of room or rights.
+ */
 export function measureDisk(settings: DiskSettings): DiskRates | null {
-  const missing = settings.paths.filter((folder) => !existsSync(folder));
+  const folders: string[] = [];
   try {
-    return stream(settings);
+    for (const folder of settings.paths) folders.push(mkdtempSync(path.join(nearestThere(folder), '.tierra-measure-')));
+    return stream({ ...settings, paths: folders });
   } catch (error) {
-    if (isTierraError(error)) return null;
+    if (isTierraError(error) || (error as NodeJS.ErrnoException).code !== undefined) return null;
     throw error;
   } finally {
-    // A question must leave nothing behind.
-    for (const folder of missing) removeEmpty(folder);
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Not empty or not there: it is not ours.
-  }
+/** The folder, or the nearest one above it that exists: on the same disk. */
+function nearestThere(folder: string): string {
+  let at = path.resolve(folder);
+  while (!existsSync(at) && at !== path.dirname(at)) at = path.dirname(at);
+  return at;
 }
 
 function stream({ paths, backend, direct, verify }: DiskSettings): DiskRates {
