@@ -40,7 +40,7 @@ import type {
   UpdateSettings,
 } from '../store.ts';
 import { chunkEntries } from './entries.ts';
-import { Homes } from './homes.ts';
+import { type HomeKind, Homes } from './homes.ts';
 import { StepNorms } from './norms.ts';
 import { OnDemand } from './onDemand.ts';
 import { StepRecorder } from './report.ts';
@@ -198,41 +198,42 @@ export class ChunkStore implements ParameterStore {
     }
   }
 
-  /** First values straight to where they live: one parameter in memory at a time. */
+  /**
+   * First values straight to where they live, one parameter in memory at a time and none in a buffer of JavaScript's: freed ones
+   * would stay resident. Chunks with both homes on disk pass through one staging slot, so their values are asked for twice.
+   */
   #placeValues({ map, homes, plan }: Planned): void {
-    const { dtype, seed, values = (parameter: Parameter) => initialValues(parameter, seed, dtype) } = this.#options;
-    for (const chunk of map.layout.chunks) {
-      const hasState = plan.chunks[chunk.id]!.stateHome !== 'none';
-      const narrow: Uint8Array[] = [];
-      const wide: Uint8Array[] = [];
-      for (const placed of chunk.parameters) {
-        scope(() =>
-          noGrad(() => {
-            const value = values(map.parameters[placed.id]!);
-            narrow.push(ops.toBytes(ops.to(value, { dtype })));
-            if (hasState) wide.push(ops.toBytes(ops.to(value, { dtype: stateDtype(dtype) })));
-          }),
-        );
-      }
-      this.#writeChunk(homes, chunk.id, 'parameter', narrow, dtypeBytes(dtype));
-      if (hasState) this.#writeChunk(homes, chunk.id, 'state', wide, dtypeBytes(stateDtype(dtype)));
+    for (const { id } of map.layout.chunks) {
+      const { parameterHome, stateHome } = plan.chunks[id]!;
+      if (stateHome === 'none') this.#placeChunk(map, homes, id, ['parameter']);
+      else if (parameterHome !== 'nvme' || stateHome !== 'nvme')
+        this.#placeChunk(map, homes, id, ['parameter', 'state']);
+      else for (const kind of ['parameter', 'state'] as const) this.#placeChunk(map, homes, id, [kind]);
     }
     homes.flush();
   }
 
-  #writeChunk(
-    homes: Homes,
-    id: ChunkId,
-    kind: 'parameter' | 'state',
-    values: readonly Uint8Array[],
-    size: number,
-  ): void {
-    const chunk = this.#ready().map.layout.chunks[id]!;
-    const { arena, offset } = homes.bytes(id, kind, true);
-    const planes = kind === 'state' ? 3 : 1;
-    native().arenaFill(arena, offset, chunk.elements * size * planes, 0);
-    for (const [index, placed] of chunk.parameters.entries()) {
-      native().arenaWrite(arena, offset + placed.offset * size, values[index]!);
+  #placeChunk(map: ModelMap, homes: Homes, id: ChunkId, kinds: readonly HomeKind[]): void {
+    const { dtype, seed, values = (parameter: Parameter) => initialValues(parameter, seed, dtype) } = this.#options;
+    const typeOf = (kind: HomeKind): Dtype => (kind === 'state' ? stateDtype(dtype) : dtype);
+    const chunk = map.layout.chunks[id]!;
+    for (const kind of kinds) {
+      const { arena, offset } = homes.bytes(id, kind, true);
+      native().arenaFill(arena, offset, chunk.elements * dtypeBytes(typeOf(kind)) * (kind === 'state' ? 3 : 1), 0);
+    }
+    for (const placed of chunk.parameters) {
+      const parameter = map.parameters[placed.id]!;
+      scope(() =>
+        noGrad(() => {
+          const value = values(parameter);
+          for (const kind of kinds) {
+            const { arena, offset } = homes.bytes(id, kind, true);
+            const at = offset + placed.offset * dtypeBytes(typeOf(kind));
+            const code = dtypeCode(typeOf(kind));
+            ops.copyInto(adopt(native().arenaTensor(arena, at, parameter.shape, code)), value);
+          }
+        }),
+      );
     }
   }
 
