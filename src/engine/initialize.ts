@@ -1,5 +1,12 @@
 import { TierraError } from '../core/errors.ts';
-import { type AnyModule, collectUnits, type Module, parametersOutsideUnits, type ValueSource } from '../nn/index.ts';
+import {
+  type ActivationPolicy,
+  type AnyModule,
+  collectUnits,
+  type Module,
+  parametersOutsideUnits,
+  type ValueSource,
+} from '../nn/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
 import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
@@ -40,6 +47,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 ): Engine<Input, Output, Label> {
   const { context, model } = options;
   const { config } = context;
+  refuseUnsupported(context, options.forTraining ?? true);
   const units = collectUnits(model as AnyModule);
   const outside = parametersOutsideUnits(model as AnyModule, units);
   if (outside.length > 0) {
@@ -70,7 +78,21 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */
-function activationsFor(setting: string, own: 'keep' | 'recompute' | 'park'): 'keep' | 'recompute' | 'park' {
-  if (setting === 'keep') return own;
-  return setting === 'recompute' ? 'recompute' : 'park';
+function activationsFor(setting: string, own: ActivationPolicy): ActivationPolicy {
+  return setting === 'keep' ? own : 'recompute';
+}
+
+/** What the configuration can say and this version cannot do yet is refused, never ignored. */
+function refuseUnsupported({ config, dtype }: Context, forTraining: boolean): void {
+  const { activations } = config.memory;
+  if (activations === 'host' || activations === 'nvme') {
+    throw new TierraError('E_UNSUPPORTED', `memory.activations: ${activations} is not there yet`, {
+      hint: 'Set memory.activations: recompute, which keeps only the inputs of each unit.',
+    });
+  }
+  if (forTraining && dtype === 'float16') {
+    throw new TierraError('E_UNSUPPORTED', 'precision: fp16 needs loss scaling for training, which is not there yet', {
+      hint: 'Set precision: bf16, which needs none.',
+    });
+  }
 }

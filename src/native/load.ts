@@ -11,7 +11,7 @@ let loaded: Binding | undefined;
 
 /** Where the addon is looked for: `TIERRA_ADDON` names another file (for developers of the addon). */
 export function addonPath(): string {
-  return process.env['TIERRA_ADDON'] ?? path.join(packageRoot, 'build', 'tierra.node');
+  return process.env.TIERRA_ADDON ?? path.join(packageRoot, 'build', 'tierra.node');
 }
 
 /** Opens the addon, or throws `E_NATIVE_MISSING` saying which command mends it. */

@@ -23,7 +23,7 @@ describe('NVRTC', () => {
     it.skip(`skipped: ${nvrtc.reason}`, () => {});
     return;
   }
-  process.env['TIERRA_NVRTC'] = nvrtc;
+  process.env.TIERRA_NVRTC = nvrtc;
 
   it.each(architectures)('compiles every kernel for %s', (arch) => {
     const compiled = native().compileKernels(arch);
@@ -44,7 +44,7 @@ describe('NVRTC', () => {
 });
 
 describe('the kernels’ bodies on the host', () => {
-  const compiler = process.env['CXX'] ?? 'g++';
+  const compiler = process.env.CXX ?? 'g++';
   const present = spawnSync(compiler, ['--version']).status === 0;
   if (!present) console.log(`skipped: no ${compiler} here to compile the kernels for the host with`);
 

@@ -5,7 +5,7 @@ import path from 'node:path';
 
 /** The folder of libnvrtc, or why there is none. */
 export function findNvrtc(): string | { reason: string } {
-  const asked = process.env['TIERRA_NVRTC'];
+  const asked = process.env.TIERRA_NVRTC;
   if (asked !== undefined && asked !== '') return existsSync(asked) ? asked : { reason: `TIERRA_NVRTC: no ${asked}` };
   const folders = [...sitePackages().flatMap(wheelFolders), '/usr/local/cuda/lib64'];
   const found = folders.find(holdsNvrtc);

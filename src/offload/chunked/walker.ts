@@ -1,14 +1,6 @@
 /** Hands a plan's tickets to the native executor, one instance per step, and meets it once per moment. */
 import { TierraError } from '../../core/errors.ts';
-import {
-  type ChunkId,
-  type ChunkPlan,
-  type Layout,
-  type Place,
-  type Plan,
-  type Ticket as PlanTicket,
-  parameterBytes,
-} from '../../memory/index.ts';
+import type { ChunkId, Layout, Place, Plan, Ticket as PlanTicket } from '../../memory/index.ts';
 import type {
   ArenaElements,
   ArenaPlace,

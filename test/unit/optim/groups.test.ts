@@ -68,7 +68,7 @@ describe('groupParameters', () => {
     expect(error.code).toBe('E_CONFIG');
     expect(error.message).toContain('optimizer.groups[0]');
     expect(error.message).toContain('none of 5 parameters');
-    expect(error.details['nearest']).toContain('blocks.0.attention.query.weight');
+    expect(error.details.nearest).toContain('blocks.0.attention.query.weight');
     expect(error.hint).toContain('blocks.0.attention.query');
   });
 
