@@ -257,7 +257,12 @@ async function main(): Promise<void> {
         `${each.name}: measured ${formatSeconds(seconds)}, from shapes ${formatSeconds(estimated.forecast.stepSeconds)}, traced ${formatSeconds(traced.forecast.stepSeconds)}\n`,
       );
     }
+    report(outcomes, before, round + 1);
   }
+}
+
+/** Written after every round: a run that is stopped leaves what it has. */
+function report(outcomes: ReadonlyMap<string, readonly Outcome[]>, before: number, done: number): void {
   const bytes: string[] = [];
   const times: string[] = [];
   for (const [name, all] of outcomes) {
@@ -278,16 +283,16 @@ async function main(): Promise<void> {
       `| ${name} | ${formatSeconds(measured)} | ${formatSeconds(spread[0]!)} to ${formatSeconds(spread.at(-1)!)} | ${shapes.toFixed(2)} | ${traced.toFixed(2)} |`,
     );
   }
-  write(bytes, times, before);
+  write(bytes, times, before, done);
 }
 
-function write(bytes: readonly string[], times: readonly string[], before: number): void {
+function write(bytes: readonly string[], times: readonly string[], before: number, done: number): void {
   const commit = commitHash();
   const date = new Date().toISOString().slice(0, 10);
   const text = `# Forecast against reality
 
 ${cpus()[0]!.model.trim()}, ${cpus().length} cores, ${formatBytes(totalmem())} of memory, Linux ${release()}, libtorch ${native().buildInfo.torchVersion}, commit ${commit}.
-Load average ${before.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after. ${rounds} interleaved rounds of ${steps} measured steps, ${threads} threads.
+Load average ${before.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after. ${done} interleaved rounds of ${steps} measured steps, ${threads} threads.
 Made by \`npx tsx bench/forecast.ts\`. ${onGpu ? native().deviceInfo(0).name : 'On this machine RAM plays the GPU'}.
 
 *Shapes*: what \`tierra plan\` says before anything is loaded. *Traced*: the plan of the run itself, after its trial micro-batch.
@@ -310,7 +315,7 @@ ${times.join('\n')}
   const results = path.join(path.dirname(fileURLToPath(import.meta.url)), 'results');
   mkdirSync(results, { recursive: true });
   writeFileSync(path.join(results, `${date}-forecast${onGpu ? '-gpu' : ''}.md`), text);
-  process.stdout.write(text);
+  if (done === rounds) process.stdout.write(text);
 }
 
 function commitHash(): string {
