@@ -1,4 +1,5 @@
 /** What a configuration can ask for and this version cannot do is refused before anything is placed. */
+import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/index.ts';
 import { initialize, launch } from '../../src/index.ts';
@@ -12,7 +13,10 @@ const start = (config: ConfigInput) => {
 
 describe('refused', () => {
   it.each(['host', 'nvme'] as const)('activations on %s', (activations) => {
-    expect(() => start({ memory: { activations } })).toThrow(`memory.activations: ${activations} is not there yet`);
+    const nvme = { path: tmpdir(), size: '1MiB' };
+    expect(() => start({ memory: { activations, nvme } })).toThrow(
+      `memory.activations: ${activations} is not there yet`,
+    );
   });
 
   it('training in fp16', () => {
