@@ -172,7 +172,7 @@ void deviceUpdate(int device, Rule rule, std::span<const UpdateGroup> groups, do
   }
 }
 
-at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> tensors) {
+void deviceSumSquaresInto(int device, std::span<const DeviceElements> tensors, void* totals) {
   static constexpr Kernel blocksKernel{"norms.cu", "sumSquaresBlocks"};
   static constexpr Kernel totalsKernel{"norms.cu", "sumSquaresTotals"};
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
@@ -188,10 +188,8 @@ at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> ten
     mostBlocks = std::max(mostBlocks, blocks);
   }
   // One scratch for all launches: they follow one another on the stream.
-  const auto count = static_cast<int64_t>(tensors.size());
   const at::Tensor sums = at::empty({static_cast<int64_t>(mostBlocks)}, onDevice.dtype(at::kDouble));
   const at::Tensor invalid = at::empty({static_cast<int64_t>(mostBlocks)}, onDevice.dtype(at::kInt));
-  const at::Tensor totals = at::empty({count * static_cast<int64_t>(sizeof(NormTotal))}, onDevice.dtype(at::kByte));
   for (std::size_t begin = 0; begin < tensors.size(); begin += normPieces) {
     NormBatch batch{};
     for (const auto& tensor : tensors.subspan(begin, std::min<std::size_t>(normPieces, tensors.size() - begin))) {
@@ -201,18 +199,20 @@ at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> ten
     }
     batch.blockSums = sums.data_ptr<double>();
     batch.blockInvalid = reinterpret_cast<unsigned*>(invalid.data_ptr<int>());
-    batch.totals = reinterpret_cast<NormTotal*>(totals.data_ptr()) + begin;
+    batch.totals = static_cast<NormTotal*>(totals) + begin;
     constexpr unsigned warps = kernelThreads / normLaneCount;
     launch(blocksKernel, device, (batch.blocks + warps - 1) / warps, &batch);
     launch(totalsKernel, device, static_cast<unsigned>(batch.count), &batch);
   }
-  return totals;
 }
 
 std::vector<SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors) {
   if (tensors.empty()) return {};
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
-  const at::Tensor totals = deviceSumSquaresStart(device, tensors);
+  const auto bytes = static_cast<int64_t>(tensors.size() * sizeof(NormTotal));
+  const at::Tensor totals = at::empty(
+      {bytes}, at::TensorOptions().device(at::kCUDA, static_cast<c10::DeviceIndex>(device)).dtype(at::kByte));
+  deviceSumSquaresInto(device, tensors, totals.data_ptr());
   std::vector<NormTotal> found(tensors.size());
   const auto stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device)).stream();
   C10_CUDA_CHECK(cudaMemcpyAsync(found.data(), totals.data_ptr(), found.size() * sizeof(NormTotal), cudaMemcpyDeviceToHost,
@@ -269,7 +269,7 @@ void deviceUpdate(int, optim::Rule, std::span<const optim::UpdateGroup>, double,
                   std::span<const DevicePiece>) {
   missing();
 }
-at::Tensor deviceSumSquaresStart(int, std::span<const DeviceElements>) { missing(); }
+void deviceSumSquaresInto(int, std::span<const DeviceElements>, void*) { missing(); }
 std::vector<optim::SquaredNorm> deviceSumSquares(int, std::span<const DeviceElements>) { missing(); }
 void deviceAccumulate(int, void*, optim::DType, const void*, optim::DType, std::size_t, double) { missing(); }
 void deviceCast(int, void*, optim::DType, const void*, optim::DType, std::size_t) { missing(); }

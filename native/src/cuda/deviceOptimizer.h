@@ -2,8 +2,6 @@
 // device without waiting for it. Pointers are device addresses. Without CUDA in the build everything throws E_UNSUPPORTED.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <span>
 #include <vector>
 
@@ -40,11 +38,11 @@ struct DeviceElements {
   std::size_t count;
 };
 
-/// The same without waiting: a byte tensor on the device with a double and an unsigned 64-bit count for each.
-at::Tensor deviceSumSquaresStart(int device, std::span<const DeviceElements> tensors);
-
 /// The canonical squared norm of each, in two launches per 160 tensors and one copy. Waits for the device.
 std::vector<optim::SquaredNorm> deviceSumSquares(int device, std::span<const DeviceElements> tensors);
+
+/// The same without waiting: 16 bytes for each into `totals` on the device, a double and an unsigned 64-bit count.
+void deviceSumSquaresInto(int device, std::span<const DeviceElements> tensors, void* totals);
 
 void deviceAccumulate(int device, void* into, optim::DType intoType, const void* from, optim::DType fromType,
                       std::size_t count, double scale);

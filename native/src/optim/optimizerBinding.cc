@@ -304,7 +304,10 @@ napi_value sumSquaresStart(napi_env env, napi_callback_info info) {
   if (count > 0 && tensors[0].device != onHost) {
     std::vector<cuda::DeviceElements> given;
     for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
-    return js::number(env, adopt(cuda::deviceSumSquaresStart(tensors[0].device, given)));
+    const auto options = at::TensorOptions().device(at::kCUDA, static_cast<c10::DeviceIndex>(tensors[0].device));
+    const at::Tensor totals = at::empty({static_cast<int64_t>(count) * 16}, options.dtype(at::kByte));
+    cuda::deviceSumSquaresInto(tensors[0].device, given, totals.data_ptr());
+    return js::number(env, adopt(totals));
   }
   const auto norms = sumSquaresOfAll(tensors, *pool);
   const at::Tensor totals = at::empty({static_cast<int64_t>(count) * 16}, at::kByte);
