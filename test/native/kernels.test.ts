@@ -135,4 +135,16 @@ describe('many tensors in one call', () => {
     expect(addon.sumSquaresMany(tensors, 1)[0]).toEqual({ sum: 25, nonFinite: 0 });
     expect(addon.sumSquaresMany([], 1)).toEqual([]);
   });
+
+  it('gives the same norms as bytes of one tensor, which on a GPU nothing waits for', () => {
+    const tensors = [[3, 4], [], [Number.NaN, 1, Number.POSITIVE_INFINITY]].map(floats);
+    const bytes = new Uint8Array(16 * tensors.length);
+    addon.readBytes(addon.sumSquaresStart(tensors, 1), bytes);
+    const view = new DataView(bytes.buffer);
+    const found = tensors.map((_, index) => ({
+      sum: view.getFloat64(16 * index, true),
+      nonFinite: Number(view.getBigUint64(16 * index + 8, true)),
+    }));
+    expect(found).toEqual(addon.sumSquaresMany(tensors, 1));
+  });
 });

@@ -257,12 +257,27 @@ napi_value optimizerUpdateMany(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// A list of handles of tensors that are all on one device.
+std::vector<Elements> readTensors(napi_env env, napi_value list) {
+  const uint32_t count = js::arrayLength(env, list, "tensors");
+  std::vector<Elements> tensors;
+  for (uint32_t i = 0; i < count; ++i) {
+    tensors.push_back(elementsOf(js::readNumber(env, js::element(env, list, i), "tensors"), "a tensor"));
+    checkDevice(tensors[i], tensors[0].device, "a tensor");
+  }
+  return tensors;
+}
+
+std::vector<cuda::DeviceElements> onDevice(const std::vector<Elements>& tensors) {
+  std::vector<cuda::DeviceElements> given;
+  for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
+  return given;
+}
+
 std::vector<SquaredNorm> sumSquaresOfAll(const std::vector<Elements>& tensors, Pool& pool) {
   std::vector<SquaredNorm> norms;
   if (!tensors.empty() && tensors[0].device != onHost) {
-    std::vector<cuda::DeviceElements> given;
-    for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
-    return cuda::deviceSumSquares(tensors[0].device, given);
+    return cuda::deviceSumSquares(tensors[0].device, onDevice(tensors));
   }
   for (const Elements& x : tensors) norms.push_back(parallelSumSquares(pool, x.data, x.type, x.count));
   return norms;
@@ -279,13 +294,9 @@ napi_value sumSquaresOf(napi_env env, napi_callback_info info) {
 napi_value sumSquaresMany(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const auto pool = poolOf(args.integer(1, "threads"));
-  const uint32_t count = js::arrayLength(env, args[0], "tensors");
-  std::vector<Elements> tensors;
-  for (uint32_t i = 0; i < count; ++i) {
-    tensors.push_back(elementsOf(js::readNumber(env, js::element(env, args[0], i), "tensors"), "a tensor"));
-    checkDevice(tensors[i], tensors[0].device, "a tensor");
-  }
+  const auto tensors = readTensors(env, args[0]);
   const auto norms = sumSquaresOfAll(tensors, *pool);
+  const auto count = static_cast<uint32_t>(norms.size());
   napi_value made = js::array(env, count);
   for (uint32_t i = 0; i < count; ++i) js::setElement(env, made, i, normObject(env, norms[i]));
   return made;
@@ -295,22 +306,16 @@ napi_value sumSquaresMany(napi_env env, napi_callback_info info) {
 napi_value sumSquaresStart(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const auto pool = poolOf(args.integer(1, "threads"));
-  const uint32_t count = js::arrayLength(env, args[0], "tensors");
-  std::vector<Elements> tensors;
-  for (uint32_t i = 0; i < count; ++i) {
-    tensors.push_back(elementsOf(js::readNumber(env, js::element(env, args[0], i), "tensors"), "a tensor"));
-    checkDevice(tensors[i], tensors[0].device, "a tensor");
-  }
-  if (count > 0 && tensors[0].device != onHost) {
-    std::vector<cuda::DeviceElements> given;
-    for (const Elements& x : tensors) given.push_back({x.data, x.type, x.count});
+  const auto tensors = readTensors(env, args[0]);
+  const auto bytes = static_cast<int64_t>(tensors.size()) * 16;
+  if (!tensors.empty() && tensors[0].device != onHost) {
     const auto options = at::TensorOptions().device(at::kCUDA, static_cast<c10::DeviceIndex>(tensors[0].device));
-    const at::Tensor totals = at::empty({static_cast<int64_t>(count) * 16}, options.dtype(at::kByte));
-    cuda::deviceSumSquaresInto(tensors[0].device, given, totals.data_ptr());
+    const at::Tensor totals = at::empty({bytes}, options.dtype(at::kByte));
+    cuda::deviceSumSquaresInto(tensors[0].device, onDevice(tensors), totals.data_ptr());
     return js::number(env, adopt(totals));
   }
   const auto norms = sumSquaresOfAll(tensors, *pool);
-  const at::Tensor totals = at::empty({static_cast<int64_t>(count) * 16}, at::kByte);
+  const at::Tensor totals = at::empty({bytes}, at::kByte);
   auto* at = static_cast<char*>(totals.data_ptr());
   for (const SquaredNorm& norm : norms) {
     const auto nonFinite = static_cast<std::uint64_t>(norm.nonFinite);

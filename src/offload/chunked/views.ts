@@ -1,12 +1,5 @@
 /** Points parameters at the slots their chunks lie in, and takes gradients into slots. */
-import {
-  type Chunk,
-  type ChunkId,
-  type MomentGradient,
-  type Plan,
-  parameterBytes,
-  type SlotId,
-} from '../../memory/index.ts';
+import type { Chunk, ChunkId, MomentGradient, SlotId } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import type { Parameter } from '../../nn/index.ts';
 import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
@@ -93,6 +86,3 @@ export class Views {
     return adopt(native().arenaTensor(place.arena as never, at, shape, dtypeCode(dtype)));
   }
 }
-
-/** Bytes of the chunk's parameters on the compute device. */
-export const chunkBytes = (chunk: Chunk, plan: Plan): number => parameterBytes(chunk, plan.types);
