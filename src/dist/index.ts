@@ -1,0 +1,2 @@
+export type { CollectiveCounter, CollectiveName, Group, Reduction, Work } from './group.ts';
+export { alone, type Backend, type Launcher, type Rendezvous, type World } from './world.ts';
