@@ -19,7 +19,11 @@ export function reporting(progress: Progress): Hook {
         memory: trainer.engine.store.use(),
       });
       if (summary.nonFinite !== null) {
-        progress.warn(`step ${summary.step}: ${summary.nonFinite} has infinite or NaN gradients, nothing was updated`);
+        progress.warn(`step ${summary.step}: ${summary.nonFinite} has infinite or NaN gradients, nothing was updated`, {
+          kind: 'skip',
+          step: summary.step,
+          details: { parameter: summary.nonFinite },
+        });
       }
     },
   };

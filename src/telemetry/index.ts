@@ -4,7 +4,9 @@ export { type MovementFigures, movementText, type PlanFigures, planText, tierNam
 export { PlainProgress } from './plainProgress.ts';
 export type {
   EvaluationReport,
+  EventKind,
   Progress,
+  RecordedAs,
   RunFinish,
   RunStart,
   SavedReport,
@@ -12,6 +14,8 @@ export type {
   TierName,
   TierUse,
 } from './progress.ts';
+export { noRecord, type RunOutcome, type RunRecord, type StepRow } from './record/record.ts';
+export { RecordingProgress } from './record/recordingProgress.ts';
 export { SpanPacker } from './spanPacker.ts';
 export { type Output, painter, wantsColor } from './terminal.ts';
 export { ThroughputMeter } from './throughput.ts';

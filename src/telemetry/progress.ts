@@ -45,6 +45,37 @@ export interface EvaluationReport {
 export interface SavedReport {
   readonly step: number;
   readonly path: string;
+  readonly bytes?: number;
+  /** From the beginning of the save until it was durable. */
+  readonly seconds?: number;
+  /** How long training stood still for it. */
+  readonly blockedSeconds?: number;
+}
+
+/**
+ * What happens to a run besides steps. `skip`: a step updated nothing, or a batch was passed over. `rewind`: training went
+ * back to a checkpoint. `scale`: the loss scale changed. `stuck`: a step takes far longer than others. `memory`: budgets or
+ * the machine's memory.
+ */
+export type EventKind =
+  | 'warning'
+  | 'note'
+  | 'skip'
+  | 'rewind'
+  | 'scale'
+  | 'stuck'
+  | 'fault'
+  | 'signal'
+  | 'resume'
+  | 'memory';
+
+/** How a line that is told is kept in the run's record. */
+export interface RecordedAs {
+  readonly kind: EventKind;
+  /** The step it belongs to; the last one when not given. */
+  readonly step?: number;
+  /** Numbers and names behind the text; must survive JSON. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export interface RunFinish {
@@ -61,10 +92,10 @@ export interface Progress extends Disposable {
   step(report: StepReport): void;
   evaluation(report: EvaluationReport): void;
   saved(report: SavedReport): void;
-  /** Something worth a line. */
-  note(text: string): void;
-  /** Something that should be looked at. */
-  warn(text: string): void;
+  /** Something worth a line. With `event` it is kept in the run's record too. */
+  note(text: string, event?: RecordedAs): void;
+  /** Something that should be looked at. The run's record keeps it as `event` says, as a `warning` otherwise. */
+  warn(text: string, event?: RecordedAs): void;
   finish(result: RunFinish): void;
   /** Leaves the terminal as it was found; may be called at any time and more than once. */
   dispose(): void;
