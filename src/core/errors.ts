@@ -15,6 +15,8 @@ export type ErrorCode =
   | 'E_DATA' // training data is missing, empty or malformed
   | 'E_CHECKPOINT' // a checkpoint is missing, incomplete or of another model
   | 'E_PLAN' // no schedule fits the budgets
+  | 'E_LAUNCH' // ranks cannot be started, or what their launcher says is incomplete or contradictory
+  | 'E_PEER' // another rank died, hangs or does not agree with this one
   | 'E_INTERRUPTED' // stopped on request
   | 'E_INTERNAL'; // a broken invariant of our own
 

@@ -22,6 +22,8 @@ export interface Rendezvous {
   readonly port: number;
   /** True where somebody else (torchrun's agent) already runs the store, so that rank 0 is a client too. */
   readonly external: boolean;
+  /** In rank 0: a listening socket on that port, inherited from the launcher, so that nobody can take the port first. */
+  readonly listenFd?: number;
 }
 
 /** A process by itself. */

@@ -1,9 +1,11 @@
 /** Text from a model: prefill, then one token at a time through the key/value cache. */
+
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { byteTokenizer, loadTokenizer, type Tokenizer } from '../data/index.ts';
+import { alone } from '../dist/index.ts';
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import { native } from '../native/load.ts';
 import { ForwardRunner, KeyValueCache, type UnitHost, withRunner } from '../nn/index.ts';
@@ -137,7 +139,7 @@ export async function runGeneration(config: Config, { checkpoint, write, signal 
       },
     );
   }
-  const context = launch({ ...config, precision: precisionFor(config, built) });
+  const context = launch({ ...config, precision: precisionFor(config, built) }, [], alone);
   const weights = valuesFor(built)!;
   using engine = initialize({ context, model: built.model, values: weights.values, forTraining: false });
   const length = Math.min(built.model.maxLength, tokenizer.encode(config.sample.prompt).length + config.sample.tokens);

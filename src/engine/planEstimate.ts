@@ -1,9 +1,11 @@
 /** The planner's input from a configuration alone: shapes instead of a trace. Needs no addon for a described machine. */
+
 import { statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
+import { alone } from '../dist/index.ts';
 import { describeMachine, type Machine, type MachineFlags, type PlanInput } from '../memory/index.ts';
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
@@ -68,7 +70,7 @@ export function machineFor(
     const source = described === null ? 'assumed' : 'described';
     return { machine: { ...machine, source, device, diskMeasured: false }, dtype };
   }
-  const { device, dtype, threads, optimizerThreads } = launch(config);
+  const { device, dtype, threads, optimizerThreads } = launch(config, [], alone);
   const disk = diskFor(config.memory);
   const measured = measureMachine({ device, dtype, threads, updateThreads: optimizerThreads, disk, again: measure });
   return { machine: { ...measured, source: 'measured', device }, dtype };
