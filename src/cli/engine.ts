@@ -32,5 +32,9 @@ export async function loadPlanning(): Promise<typeof import('../engine/planning.
   return ((await load('planning')) as typeof import('../engine/planning.ts')).runPlanning;
 }
 
+export async function loadLargest(): Promise<typeof import('../engine/planLargest.ts').planLargest> {
+  return ((await load('planLargest')) as typeof import('../engine/planLargest.ts')).planLargest;
+}
+
 const load = (name: string): Promise<unknown> =>
   import(new URL(`../engine/${name}${extname(import.meta.url)}`, import.meta.url).href);

@@ -1,5 +1,6 @@
 /** The answer of `tierra plan` for people. */
 import { formatBytes, formatCount, formatSeconds } from '../core/units.ts';
+import type { Largest } from '../engine/planLargest.ts';
 import type { PlanSummary, TierSummary } from '../engine/planSummary.ts';
 
 type TierName = keyof PlanSummary['tiers'];
@@ -38,6 +39,16 @@ const lanes = [
   ['read', 'read from disk'],
   ['write', 'written to disk'],
 ] as const;
+
+/** What stands above the plan of the largest model. */
+export function largestText({ field, layers, summary, refused }: Largest): string {
+  const found = `The largest model of this shape that fits has ${plural(layers, 'layer')} (${field}: ${layers}), ${formatCount(summary.model.parameters)} parameters.`;
+  const beyond =
+    refused === null
+      ? ''
+      : `\n${plural(refused.layers, 'layer')}, ${formatCount(refused.parameters)}, would be refused: ${refused.reason}.`;
+  return `${found}${beyond}\n\n`;
+}
 
 /** Whole text, ending in a newline. */
 export function planText(summary: PlanSummary): string {
@@ -101,7 +112,7 @@ function placeRows({ tiers }: PlanSummary): string[][] {
   return [['', 'total', ...columns.map(tierWord)], ...rows.filter((row) => row.length > 0)];
 }
 
-function timeRows({ stepSeconds, computeSeconds, stallSeconds }: PlanSummary): string[][] {
+function timeRows({ stepSeconds, computeSeconds, stallSeconds, bound }: PlanSummary): string[][] {
   const waits = Object.entries(stallSeconds)
     .filter(([, seconds]) => seconds >= stepSeconds / 200)
     .sort(([, a], [, b]) => b - a);
@@ -112,6 +123,7 @@ function timeRows({ stepSeconds, computeSeconds, stallSeconds }: PlanSummary): s
       formatSeconds(seconds),
       percent(seconds, stepSeconds),
     ]),
+    [`at best, by ${limits[bound.by]} alone`, formatSeconds(bound.seconds), percent(bound.seconds, stepSeconds)],
   ];
 }
 

@@ -63,6 +63,8 @@ export interface PlanSummary {
   readonly computeSeconds: number;
   readonly tokensPerSecond: number;
   readonly limiter: Limiter;
+  /** What no schedule could beat, and the resource that says so: the step's efficiency is measured against it. */
+  readonly bound: { readonly by: Limiter; readonly seconds: number };
   /** Seconds that computing waits, by what it waits for. */
   readonly stallSeconds: Readonly<Partial<Record<Cause, number>>>;
   readonly movedBytes: Readonly<Record<Lane, number>>;
@@ -74,7 +76,7 @@ export interface PlanSummary {
 export function summarizePlan(subject: PlanSubject, plan: Plan): PlanSummary {
   const { machine, built, map, config, input, tokensPerStep } = subject;
   const forecast = forecastPlan(plan, map.layout, machine, tokensPerStep);
-  const { stepSeconds, computeSeconds, tokensPerSecond, limiter } = forecast;
+  const { stepSeconds, computeSeconds, tokensPerSecond, limiter, bound } = forecast;
   const { stallSeconds, movedBytes, busySeconds } = plan.forecast;
   return {
     version: 1,
@@ -115,6 +117,7 @@ export function summarizePlan(subject: PlanSubject, plan: Plan): PlanSummary {
     computeSeconds,
     tokensPerSecond,
     limiter,
+    bound,
     stallSeconds,
     movedBytes,
     busySeconds,

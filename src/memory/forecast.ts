@@ -28,6 +28,8 @@ export interface Forecast {
   readonly stepSeconds: number;
   readonly computeSeconds: number;
   readonly limiter: Limiter;
+  /** No schedule of these moves is faster: the resource that would be busy longest if nothing waited, at contended rates. */
+  readonly bound: { readonly by: Limiter; readonly seconds: number };
   readonly tokensPerSecond: number;
   /** Bytes written to disk by one step: what wears a drive out. */
   readonly diskWriteBytes: number;
@@ -53,6 +55,7 @@ export function forecastPlan(plan: Plan, layout: Layout, machine: Machine, token
     stepSeconds,
     computeSeconds,
     limiter: limiterOf(plan, machine),
+    bound: boundOf(plan, machine),
     tokensPerSecond: stepSeconds > 0 ? tokensPerStep / stepSeconds : 0,
     diskWriteBytes: movedBytes.write,
     placements,
@@ -99,6 +102,21 @@ function limiterOf({ forecast }: Plan, machine: Machine): Limiter {
   ];
   const [limiter, seconds] = busy.reduce((most, next) => (next[1] > most[1] ? next : most));
   return seconds < 0.5 * stepSeconds ? 'waiting' : limiter;
+}
+
+function boundOf({ forecast }: Plan, machine: Machine): Forecast['bound'] {
+  const { computeSeconds, busySeconds, movedBytes } = forecast;
+  const traffic = lanes.reduce((sum, lane) => sum + movedBytes[lane], 0);
+  const { toDevice, toHost, hostDramBytes, readBytes, writeBytes } = machine;
+  const needs: readonly (readonly [Limiter, number])[] = [
+    ['compute', computeSeconds],
+    ['host memory', traffic / hostDramBytes],
+    ['host optimizer', busySeconds.update],
+    ['link', Math.max(movedBytes.toDevice / toDevice.together, movedBytes.toHost / toHost.together)],
+    ['disk', Math.max(movedBytes.read / readBytes, movedBytes.write / writeBytes)],
+  ];
+  const [by, seconds] = needs.reduce((most, next) => (next[1] > most[1] ? next : most));
+  return { by, seconds };
 }
 
 /** Every tier's line for people: budget, peak and what the bytes are. */

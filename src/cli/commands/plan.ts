@@ -3,10 +3,10 @@ import { type Config, loadConfig, type OverrideInput } from '../../config/index.
 import { withIo } from '../../core/files.ts';
 import type { MachineFlags } from '../../memory/index.ts';
 import type { Arguments, Command, Option } from '../command.ts';
-import { loadPlanning } from '../engine.ts';
+import { loadLargest, loadPlanning } from '../engine.ts';
 import { deviceOption, setOption } from '../options.ts';
 import { overridesFrom } from '../overrides.ts';
-import { planText } from '../planText.ts';
+import { largestText, planText } from '../planText.ts';
 import { UsageError } from '../usageError.ts';
 
 /** Flags that describe another machine than this one. Sizes go through the configuration's schema: they are its budgets. */
@@ -31,6 +31,7 @@ export const planCommand: Command = {
   options: {
     ...sizes,
     ...rates,
+    largest: { describe: 'Find the deepest model of this shape that fits, and plan that', bare: true },
     json: { describe: 'Print the summary as JSON', bare: true },
     out: { describe: 'Write the whole plan, as JSON, to this file' },
     measure: { describe: 'Measure this machine again', bare: true },
@@ -40,11 +41,16 @@ export const planCommand: Command = {
   async run(args, { stdout }) {
     const described = machineFlags(args);
     const config = configFor(args);
-    const runPlanning = await loadPlanning();
-    const { summary, plan } = await runPlanning(config, { described, measure: args.flags.has('measure') });
+    const request = { described, measure: args.flags.has('measure') };
+    const largest = args.flags.has('largest') ? await (await loadLargest())(config, request) : null;
+    const { summary, plan } = largest ?? (await (await loadPlanning())(config, request));
     const file = args.flags.get('out')?.[0];
     if (file !== undefined) withIo('write', file, () => writeFileSync(file, `${JSON.stringify(plan)}\n`));
-    stdout.write(args.flags.has('json') ? `${JSON.stringify(summary, null, 2)}\n` : planText(summary));
+    if (args.flags.has('json')) {
+      const { field, layers, refused } = largest ?? {};
+      const found = largest === null ? {} : { largest: { field, layers, refused } };
+      stdout.write(`${JSON.stringify({ ...summary, ...found }, null, 2)}\n`);
+    } else stdout.write(`${largest === null ? '' : largestText(largest)}${planText(summary)}`);
     return 0;
   },
 };

@@ -55,6 +55,7 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
       waiting for parameters on their way to the GPU    3.98 s    2%
       waiting for gradients moving to and from disk     3.95 s    2%
       waiting for gradients leaving the GPU             807 ms   <1%
+      at best, by the disk alone                        2m 35s   97%
 
     Moved in a step
       host to GPU                    257 GiB    8% busy
