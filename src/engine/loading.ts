@@ -6,8 +6,8 @@ import { MiB } from '../core/units.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype } from '../models/index.ts';
 import type { StateEntry } from '../offload/store.ts';
-import { openSafetensorsFolder, type TensorSource } from '../tensor/safetensors/index.ts';
-import { type Manifest, readManifest } from './checkpoint/index.ts';
+import type { TensorSource } from '../tensor/safetensors/index.ts';
+import { type Manifest, openTensors, readManifest } from './checkpoint/index.ts';
 import { changesBetween } from './differences.ts';
 import type { Engine } from './engine.ts';
 
@@ -29,9 +29,9 @@ export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltMo
   const manifest = readManifest(folder);
   checkModel(folder, built);
   checkOptimizer(folder, manifest, engine);
-  const model = openSafetensorsFolder(path.join(folder, 'model'));
+  const model = openTensors(path.join(folder, 'model'), 'model');
   const hasState = existsSync(path.join(folder, 'optimizer'));
-  const optimizer = hasState ? openSafetensorsFolder(path.join(folder, 'optimizer'), 'optimizer') : null;
+  const optimizer = hasState ? openTensors(path.join(folder, 'optimizer'), 'optimizer') : null;
   try {
     if (optimizer !== null) engine.store.prepareState();
     const entries = engine.store.stateEntries();

@@ -109,15 +109,19 @@ async function train(
 ): Promise<string | null> {
   const { config, context, built, data, totalSteps } = run;
   let saved: { step: number; path: string } | null = null;
+  let loss: number | undefined;
   const save = async (): Promise<void> => {
     if (saved?.step === engine.steps || engine.steps === 0) return;
-    const { path, warnings } = await saveCheckpoint(engine, { built, config, totalSteps }, data.position());
+    const context = { built, config, totalSteps, ...(loss === undefined ? {} : { loss }) };
+    const { path, warnings } = await saveCheckpoint(engine, context, data.position());
     saved = { step: engine.steps, path: shown(path) };
     for (const warning of warnings) progress.warn(warning);
     progress.saved(saved);
   };
   const saving: Hook = {
-    async afterStep(_trainer, { step }) {
+    async afterStep(_trainer, summary) {
+      const { step } = summary;
+      loss = summary.loss;
       const { saveEvery } = config.train;
       if (step === totalSteps || (saveEvery !== null && step % saveEvery === 0)) await save();
     },

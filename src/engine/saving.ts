@@ -24,6 +24,8 @@ export interface SaveContext {
   readonly built: BuiltModel;
   readonly config: Config;
   readonly totalSteps: number;
+  /** Loss of the step, for people who look at the checkpoint. */
+  readonly loss?: number;
 }
 
 const tokenizerFiles = [
@@ -37,7 +39,7 @@ const tokenizerFiles = [
 /** Writes `<output>/checkpoints/step-N`. `model/` in it is a plain Hugging Face folder. */
 export function saveCheckpoint(
   engine: AnyEngine,
-  { built, config, totalSteps }: SaveContext,
+  { built, config, totalSteps, loss }: SaveContext,
   position: DataPosition,
 ): Promise<WrittenCheckpoint> {
   const entries = engine.store.stateEntries();
@@ -62,6 +64,7 @@ export function saveCheckpoint(
     schedule: { totalSteps },
     optimizer: { name: engine.optimizerRule },
     scaler: null,
+    metrics: loss !== undefined && Number.isFinite(loss) ? { loss } : {},
   };
   const policy = { keepLast: config.train.keepLast, keepEvery: config.train.keepEvery ?? undefined };
   return writeCheckpoint(config.train.output, engine.steps, { manifestFields, files }, definedOnly(policy));

@@ -1,4 +1,8 @@
 import type { Command } from '../command.ts';
+import { checkpointExportCommand } from './checkpointExport.ts';
+import { checkpointLsCommand } from './checkpointLs.ts';
+import { checkpointPruneCommand } from './checkpointPrune.ts';
+import { checkpointVerifyCommand } from './checkpointVerify.ts';
 import { configShowCommand } from './configShow.ts';
 import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
@@ -11,6 +15,10 @@ export const commands: readonly Command[] = [
   trainCommand,
   planCommand,
   generateCommand,
+  checkpointLsCommand,
+  checkpointVerifyCommand,
+  checkpointExportCommand,
+  checkpointPruneCommand,
   configShowCommand,
   doctorCommand,
   setupCommand,

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ioError } from '../../core/files.ts';
+import type { Manifest } from './manifest.ts';
 import { checkpointsFolder, parseStepName } from './names.ts';
 import { type CheckpointState, checkSizes, stateOf, type VerifiedCheckpoint, verifyCheckpoint } from './verify.ts';
 
@@ -10,6 +11,8 @@ export interface CheckpointListing {
   readonly state: CheckpointState;
   /** Why it is not complete. */
   readonly reason?: string;
+  /** Of a complete one. */
+  readonly manifest?: Manifest;
 }
 
 /** What `findNewest` found, and why it did not take what is newer. */
@@ -22,8 +25,7 @@ export interface NewestCheckpoint {
 export function listCheckpoints(output: string): readonly CheckpointListing[] {
   return stepFolders(output).map(({ step, path }) => {
     try {
-      checkSizes(path);
-      return { step, path, state: 'complete' as const };
+      return { step, path, state: 'complete' as const, manifest: checkSizes(path) };
     } catch (error) {
       return { step, path, ...stateOf(error) };
     }

@@ -1,9 +1,14 @@
+export type { WrittenCheckpoint } from './commit.ts';
 export { type CheckpointFileWriter, contentFile, copiedFile, type TensorEntry, tensorFiles } from './content.ts';
+export { type Exported, type ExportOptions, exportTypes, exportWeights } from './export.ts';
 export { type CheckpointListing, findNewest, listCheckpoints, type NewestCheckpoint } from './find.ts';
 export type { JsonValue } from './json.ts';
 export { type Leftover, removeLeftovers } from './leftovers.ts';
-export { type Manifest, type ManifestFields, type ManifestFile, readManifest } from './manifest.ts';
+export { type CheckpointPlace, locateCheckpoints, oneCheckpoint } from './locate.ts';
+export { type Manifest, type ManifestFields, type ManifestFile, manifestBytes, readManifest } from './manifest.ts';
 export { checkpointsFolder, currentRunId } from './names.ts';
-export { type KeepPolicy, pruneCheckpoints } from './prune.ts';
+export { commitParts, prepareParts, type SharedCheckpoint, writePart } from './parts.ts';
+export { type KeepPolicy, prunable, pruneCheckpoints } from './prune.ts';
+export { openTensors, sliceFiles, type TensorSlice } from './slices.ts';
 export { type CheckpointState, type VerifiedCheckpoint, verifyCheckpoint } from './verify.ts';
-export { type CheckpointContent, type WriteOptions, type WrittenCheckpoint, writeCheckpoint } from './write.ts';
+export { type CheckpointContent, type WriteOptions, writeCheckpoint } from './write.ts';

@@ -23,6 +23,8 @@ export interface ManifestFields {
   readonly optimizer: JsonValue;
   /** The fp16 loss scaler, or null without one. */
   readonly scaler: JsonValue;
+  /** How the run stood, for people: `loss` of the step. */
+  readonly metrics: JsonValue;
 }
 
 /** A file of the checkpoint: `path` relative to its folder, with forward slashes. */
@@ -37,10 +39,14 @@ export interface Manifest extends ManifestFields {
   readonly version: number;
   readonly step: number;
   readonly createdBy: string;
+  /** ISO 8601, UTC; null in checkpoints of version 1. */
+  readonly savedAt: string | null;
+  /** Processes that wrote files of it. */
+  readonly writers: number;
   readonly files: readonly ManifestFile[];
 }
 
-const fieldNames = ['config', 'dataPosition', 'random', 'schedule', 'optimizer', 'scaler'] as const;
+const fieldNames = ['config', 'dataPosition', 'random', 'schedule', 'optimizer', 'scaler', 'metrics'] as const;
 
 /** Throws `E_ARGUMENT` for a field that JSON cannot hold as it is, before anything is written. */
 export function checkManifestFields(fields: ManifestFields): void {
@@ -97,6 +103,8 @@ function validate(raw: Record<string, unknown>, path: string): Manifest {
   };
   if (!Number.isSafeInteger(raw.step) || (raw.step as number) < 0) wrong('step');
   if (typeof raw.createdBy !== 'string') wrong('createdBy');
+  if (raw.savedAt !== null && typeof raw.savedAt !== 'string') wrong('savedAt');
+  if (!Number.isSafeInteger(raw.writers) || (raw.writers as number) < 1) wrong('writers');
   for (const name of fieldNames) if (raw[name] === undefined) wrong(name);
   if (!Array.isArray(raw.files)) return wrong('files');
   const seen = new Set<string>();
@@ -123,6 +131,9 @@ export function checkInnerPath(path: string): void {
     hint: 'Give a path inside the checkpoint folder, such as model/config.json.',
   });
 }
+
+/** Bytes of everything that a manifest lists. */
+export const manifestBytes = ({ files }: Manifest): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
 
 export function createdBy(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { check } from '../../core/errors.ts';
 import { faultPoint } from '../../core/faults.ts';
 import { fsyncFolder, withIo } from '../../core/files.ts';
-import { findNewest, listCheckpoints } from './find.ts';
+import { type CheckpointListing, findNewest, listCheckpoints } from './find.ts';
 import { checkpointsFolder, currentRunId, workName } from './names.ts';
 
 /** Which checkpoints stay. */
@@ -19,16 +19,33 @@ export function checkPolicy({ keepLast, keepEvery = 0 }: KeepPolicy): void {
   check(Number.isSafeInteger(keepEvery) && keepEvery >= 0, `keepEvery must be a count of steps, got ${keepEvery}`);
 }
 
+export interface PruneOptions {
+  /** A step that the caller has just written, and that need not be verified again. */
+  readonly trustedStep?: number;
+  readonly runId?: string;
+}
+
 /**
  * Removes the complete checkpoints that the policy does not keep and that a newer one replaces; returns their paths.
- * The newer one must verify to the last byte, or be `trustedStep`, which the caller has just written. Damaged and
- * unknown checkpoints are left for a person to look at.
+ * The newer one must verify to the last byte, or be `trustedStep`. Damaged and unknown checkpoints are left for a
+ * person to look at.
  */
 export async function pruneCheckpoints(
   output: string,
   policy: KeepPolicy,
-  { trustedStep, runId = currentRunId() }: { trustedStep?: number; runId?: string } = {},
+  { trustedStep, runId = currentRunId() }: PruneOptions = {},
 ): Promise<readonly string[]> {
+  const replaced = await prunable(output, policy, trustedStep);
+  for (const { path, step } of replaced) removeCheckpoint(output, path, step, runId);
+  return replaced.map(({ path }) => path);
+}
+
+/** What `pruneCheckpoints` would remove. Writes nothing. */
+export async function prunable(
+  output: string,
+  policy: KeepPolicy,
+  trustedStep?: number,
+): Promise<readonly CheckpointListing[]> {
   checkPolicy(policy);
   const { keepLast, keepEvery = 0 } = policy;
   const complete = listCheckpoints(output).filter(({ state }) => state === 'complete');
@@ -37,9 +54,7 @@ export async function pruneCheckpoints(
     .filter(({ step }) => keepEvery === 0 || step % keepEvery !== 0);
   if (excess.length === 0) return [];
   const newest = trustedStep ?? (await findNewest(output)).found?.step;
-  const replaced = excess.filter(({ step }) => newest !== undefined && step < newest);
-  for (const { path, step } of replaced) removeCheckpoint(output, path, step, runId);
-  return replaced.map(({ path }) => path);
+  return excess.filter(({ step }) => newest !== undefined && step < newest);
 }
 
 /** Takes a checkpoint's name away first, in one durable move: what is removed in part can never be taken for whole. */
@@ -51,4 +66,5 @@ export function removeCheckpoint(output: string, path: string, step: number, run
   fsyncFolder(folder);
   faultPoint('checkpoint.K8');
   withIo('remove', doomed, () => rmSync(doomed, { recursive: true, force: true }));
+  faultPoint('checkpoint.pruned');
 }

@@ -5,10 +5,13 @@ type RawManifest = Record<string, unknown>;
 export type ManifestUpgrade = (manifest: RawManifest) => RawManifest;
 
 /** The version this code writes. */
-export const manifestVersion = 1;
+export const manifestVersion = 2;
 
-/** `upgrades[n]` leads from version n to n + 1. Version 1 is the first, so there is none yet. */
-const upgrades: Readonly<Record<number, ManifestUpgrade>> = {};
+/** `upgrades[n]` leads from version n to n + 1. */
+const upgrades: Readonly<Record<number, ManifestUpgrade>> = {
+  // Version 2 says when it was saved, how the run stood, and how many processes wrote it.
+  1: (manifest) => ({ ...manifest, savedAt: null, metrics: {}, writers: 1 }),
+};
 
 /**
  * Brings a parsed manifest to the current version, one step at a time. Throws `E_UNSUPPORTED` for a version from the

@@ -37,6 +37,7 @@ export function sampleContent(step: number, tokenizer: string): CheckpointConten
       schedule: { step },
       optimizer: { step, groups: [{ weightDecay: 0.1 }, { weightDecay: 0 }] },
       scaler: null,
+      metrics: { loss: 2.5 },
     },
     files: [
       contentFile('model/config.json', { model_type: 'llama' }),

@@ -81,9 +81,9 @@ describe('a damaged checkpoint is passed over for the one before, with the reaso
     ],
     [
       'newer format',
-      (f) => forge(f, (m) => ({ ...m, version: 2, createdBy: 'tierra 9.0.0' })),
+      (f) => forge(f, (m) => ({ ...m, version: 3, createdBy: 'tierra 9.0.0' })),
       'unsupported',
-      /manifest.json: written by tierra 9.0.0 in format version 2; this is 1$/,
+      /manifest.json: written by tierra 9.0.0 in format version 3; this is 2$/,
     ],
     [
       'other format',

@@ -55,7 +55,9 @@ test('layout: a Hugging Face folder, the optimizer beside it, and the manifest',
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
   expect(manifest).toMatchObject({
     format: 'tierra-checkpoint',
-    version: 1,
+    version: 2,
+    writers: 1,
+    metrics: { loss: 2.5 },
     step: 100,
     createdBy: `tierra ${version}`,
   });

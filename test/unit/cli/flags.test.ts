@@ -16,6 +16,10 @@ test('commands and flags are a promise: a change here is a change for users', ()
       "train <config> --set --trace=runtime.trace",
       "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --json --out --measure --device=device --set",
       "generate <checkpoint> --prompt=sample.prompt --tokens=sample.tokens --temperature=sample.temperature --top-k=sample.topK --top-p=sample.topP --seed=sample.seed --device=device --set",
+      "checkpoint ls <run> --json",
+      "checkpoint verify <checkpoint>",
+      "checkpoint export <checkpoint> <folder> --dtype",
+      "checkpoint prune <run> --keep-last --keep-every --yes",
       "config show <config> --set",
       "doctor",
       "setup",
@@ -46,6 +50,9 @@ test('help is printed on standard output', async () => {
       tierra doctor                 Say what of libtorch, the addon and this machine works, and how to
                                     mend the rest
       tierra setup                  Find or install libtorch and build the addon
+      tierra checkpoint             List checkpoints; Compare every byte of them with what was written;
+                                    Write the weights of one as a Hugging Face folder; Say which ones
+                                    newer ones replace, and with --yes remove them
       tierra config                 Print every value of a configuration and where it comes from
 
     Options:
