@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isOverride } from './overrides.ts';
 import type { Problem } from './problems.ts';
+import { lossScaleSchema } from './schema/lossScale.ts';
 import { modelSchema } from './schema/model.ts';
 import { parallelSchema } from './schema/parallel.ts';
 import { branches, markOf, peel } from './schemaWalk.ts';
@@ -42,6 +43,7 @@ export function checkRules(tree: SourceTree): Problem[] {
     ...checkMemory(tree),
     ...checkSchedule(tree),
     ...checkMomentum(tree),
+    ...checkLossScale(tree),
     ...checkParallel(tree),
   ];
 }
@@ -117,6 +119,28 @@ function checkMomentum(tree: SourceTree): Problem[] {
   const path: Path = ['optimizer', 'nesterov'];
   if (valueAt(tree.root, path) !== true || valueAt(tree.root, ['optimizer', 'momentum']) !== 0) return [];
   return [problemAt(tree, path, 'optimizer.nesterov needs optimizer.momentum > 0')];
+}
+
+/** A scale that nothing would use, and bounds that exclude the start, are mistakes. A resolved section says its defaults. */
+function checkLossScale(tree: SourceTree): Problem[] {
+  const section = tree.root.lossScale;
+  if (!isPlainObject(section)) return [];
+  const { shape } = peel(lossScaleSchema).schema as z.ZodObject;
+  const defaultOf = (name: string): unknown => peel(shape[name] as z.ZodType).defaultValue;
+  const said = Object.keys(shape).filter((name) => Object.hasOwn(section, name) && section[name] !== defaultOf(name));
+  if (said.length === 0) return [];
+  const problem = (name: string, message: string): Problem[] => [problemAt(tree, ['lossScale', name], message)];
+  if (tree.root.precision !== 'fp16') return problem(said[0]!, `lossScale.${said[0]} needs precision: fp16`);
+  const moving = said.find((name) => name !== 'constant');
+  if (moving === undefined) return [];
+  if (said.includes('constant')) {
+    return problem(moving, `lossScale.${moving} says how the scale moves, and lossScale.constant that it does not`);
+  }
+  const chosen = (name: string): unknown => section[name] ?? defaultOf(name);
+  const [minimum, initial, maximum] = ['minimum', 'initial', 'maximum'].map(chosen) as [number, number, number];
+  if (![minimum, initial, maximum].every((value) => typeof value === 'number')) return [];
+  if (minimum <= initial && initial <= maximum) return [];
+  return problem(moving, `lossScale: initial ${initial} is not between minimum ${minimum} and maximum ${maximum}`);
 }
 
 function checkParallel(tree: SourceTree): Problem[] {

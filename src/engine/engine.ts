@@ -16,6 +16,7 @@ import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts'
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
+import type { LossScaleState } from './precision/lossScale.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 import { runVertical } from './vertical.ts';
 
@@ -34,11 +35,23 @@ export interface EngineParts<Input, Output, Label> {
   readonly accumulation: 'auto' | 'horizontal' | 'vertical';
 }
 
+/** See `Engine.progress`. */
+export interface EngineProgress {
+  /** Steps so far that updated nothing: Adam's t is smaller by as much. */
+  readonly skipped: number;
+  /** The loss scaler's state; null without one. */
+  readonly scaler: LossScaleState | null;
+}
+
 /** What `step()` did. */
 export interface StepOutcome extends UpdateResult {
   /** Optimizer steps done so far, this one included. */
   readonly step: number;
   readonly learningRate: number;
+  /** What the losses of this step were multiplied with: 1 except in fp16. */
+  readonly lossScale: number;
+  /** Gradients left the range of fp16 and the loss scale can fall: nothing was updated, and nothing is wrong. */
+  readonly overflow: boolean;
 }
 
 /**
@@ -85,6 +98,18 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   set steps(count: number) {
     if (this.#microBatch > 0) throw new TierraError('E_STATE', 'engine.steps can only be set between steps');
     this.#steps = count;
+  }
+
+  /** What an exact continuation needs to know beside the tensors and `steps`: plain JSON, for checkpoints. */
+  get progress(): EngineProgress {
+    return { skipped: this.#updates.skipped, scaler: this.#updates.scaler?.state ?? null };
+  }
+
+  /** Throws `E_STATE` within a step, `E_CHECKPOINT` for a malformed scaler. A saved scaler means nothing to runs that are not in fp16. */
+  set progress({ skipped, scaler }: EngineProgress) {
+    if (this.#microBatch > 0) throw new TierraError('E_STATE', 'engine.progress can only be set between steps');
+    if (scaler !== null) this.#updates.scaler?.restore(scaler);
+    this.#updates.skipped = skipped;
   }
 
   /** Micro-batches per optimizer step. */
@@ -166,7 +191,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
         batches: inputs,
         seed: this.context.config.seed,
         step: this.#steps,
-        scale: 1 / this.#accumulate,
+        scale: this.#lossWeight,
       });
       this.#microBatch = inputs.length;
       return losses;
@@ -194,6 +219,11 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     return this.#guard('criterion', () => this.#tape.record(() => criterion(output, label)));
   }
 
+  /** Weight of each micro-batch's loss in backward: their mean, times the loss scale. */
+  get #lossWeight(): number {
+    return this.#updates.lossScale / this.#accumulate;
+  }
+
   /** Walks the tape back from the loss; gradients are averaged over the step's micro-batches. */
   backward(loss: Tensor | readonly Tensor[]): void {
     if (!this.#training) {
@@ -202,13 +232,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       });
     }
     if (this.#microBatch >= this.#accumulate) throw this.#tooMany('backward');
-    this.#guard('backward', () => this.#tape.backward(loss, { scale: 1 / this.#accumulate }));
+    this.#guard('backward', () => this.#tape.backward(loss, { scale: this.#lossWeight }));
     this.#microBatch++;
   }
 
   /**
    * Clips and updates once all micro-batches of the step are in; returns null before that. With infinite or NaN
-   * gradients nothing is updated and `nonFinite` names the first parameter; the step still counts.
+   * gradients nothing is updated and `nonFinite` names the first parameter; the step still counts, except in Adam's t.
    */
   step(): StepOutcome | null {
     if (this.#microBatch === 0) {
@@ -217,11 +247,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       });
     }
     if (this.#microBatch < this.#accumulate) return null;
-    const learningRate = this.learningRate;
+    const { learningRate } = this;
+    const { lossScale } = this.#updates;
     const result = this.#guard('update', () => this.store.applyUpdate());
+    const overflow = this.#updates.stepEnded(result.nonFinite !== null);
     this.#steps++;
     this.cancelStep();
-    return { ...result, step: this.#steps, learningRate };
+    return { ...result, step: this.#steps, learningRate, lossScale, overflow };
   }
 
   #beginMicroBatch(input: Input): void {

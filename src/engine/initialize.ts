@@ -47,7 +47,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 ): Engine<Input, Output, Label> {
   const { context, model } = options;
   const { config } = context;
-  refuseUnsupported(context, options.forTraining ?? true);
+  refuseUnsupported(context);
   const units = collectUnits(model as AnyModule);
   const outside = parametersOutsideUnits(model as AnyModule, units);
   if (outside.length > 0) {
@@ -64,7 +64,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
   const totalSteps = !forTraining
     ? 1
     : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
-  const updates = updateScheduleFor(model as AnyModule, config, totalSteps, options);
+  const updates = updateScheduleFor(model as AnyModule, config, totalSteps, context.dtype, options);
   const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });
   return new Engine({
     context,
@@ -83,16 +83,11 @@ function activationsFor(setting: string, own: ActivationPolicy): ActivationPolic
 }
 
 /** What the configuration can say and this version cannot do yet is refused, never ignored. */
-function refuseUnsupported({ config, dtype }: Context, forTraining: boolean): void {
+function refuseUnsupported({ config }: Context): void {
   const { activations } = config.memory;
   if (activations === 'host' || activations === 'nvme') {
     throw new TierraError('E_UNSUPPORTED', `memory.activations: ${activations} is not there yet`, {
       hint: 'Set memory.activations: recompute, which keeps only the inputs of each unit.',
-    });
-  }
-  if (forTraining && dtype === 'float16') {
-    throw new TierraError('E_UNSUPPORTED', 'precision: fp16 needs loss scaling for training, which is not there yet', {
-      hint: 'Set precision: bf16, which needs none.',
     });
   }
 }

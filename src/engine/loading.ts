@@ -9,7 +9,7 @@ import type { StateEntry } from '../offload/store.ts';
 import type { TensorSource } from '../tensor/safetensors/index.ts';
 import { type Manifest, openTensors, readManifest } from './checkpoint/index.ts';
 import { changesBetween } from './differences.ts';
-import type { Engine } from './engine.ts';
+import type { Engine, EngineProgress } from './engine.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
 type AnyEngine = Engine<any, any, any>;
@@ -53,7 +53,17 @@ export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltMo
     optimizer?.close();
   }
   engine.steps = manifest.step;
+  engine.progress = progressOf(manifest);
   return { step: manifest.step, position: manifest.dataPosition as unknown as DataPosition, manifest };
+}
+
+/** Checkpoints from before skipped steps were counted say nothing about them: their Adam counted all steps. */
+function progressOf({ optimizer, scaler }: Manifest): EngineProgress {
+  const skipped = (optimizer as { readonly skipped?: unknown } | null)?.skipped;
+  return {
+    skipped: typeof skipped === 'number' ? skipped : 0,
+    scaler: scaler as unknown as EngineProgress['scaler'],
+  };
 }
 
 interface Place {

@@ -101,7 +101,7 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
   const setting = config.memory.activations;
   for (const unit of units) unit.activations = setting === 'keep' || setting === 'recompute' ? setting : 'park';
   const { chunkSize } = config.memory;
-  const updates = updateScheduleFor(model as AnyModule, config, config.train.steps ?? 1000);
+  const updates = updateScheduleFor(model as AnyModule, config, config.train.steps ?? 1000, dtype);
   const order = units.map((unit) => ({
     unit,
     pass: 'forward' as const,

@@ -62,8 +62,8 @@ export function saveCheckpoint(
     dataPosition: position as unknown as JsonValue,
     random: { seed: config.seed },
     schedule: { totalSteps },
-    optimizer: { name: engine.optimizerRule },
-    scaler: null,
+    optimizer: { name: engine.optimizerRule, skipped: engine.progress.skipped },
+    scaler: engine.progress.scaler as JsonValue,
     metrics: loss !== undefined && Number.isFinite(loss) ? { loss } : {},
   };
   const policy = { keepLast: config.train.keepLast, keepEvery: config.train.keepEvery ?? undefined };

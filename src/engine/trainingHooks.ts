@@ -18,11 +18,18 @@ export function reporting(progress: Progress): Hook {
         secondsLeft: meter.secondsFor(trainer.totalSteps - summary.step),
         memory: trainer.engine.store.use(),
       });
-      if (summary.nonFinite !== null) {
-        progress.warn(`step ${summary.step}: ${summary.nonFinite} has infinite or NaN gradients, nothing was updated`, {
+      const { step, nonFinite, overflow, lossScale } = summary;
+      if (overflow) {
+        progress.note(`step ${step}: fp16 gradients overflowed at loss scale ${lossScale}, nothing was updated`, {
           kind: 'skip',
-          step: summary.step,
-          details: { parameter: summary.nonFinite },
+          step,
+          details: { parameter: nonFinite, lossScale },
+        });
+      } else if (nonFinite !== null) {
+        progress.warn(`step ${step}: ${nonFinite} has infinite or NaN gradients, nothing was updated`, {
+          kind: 'skip',
+          step,
+          details: { parameter: nonFinite },
         });
       }
     },

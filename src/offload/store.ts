@@ -7,7 +7,7 @@ import type { Parameter, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
 import type { MovementReport } from './observer.ts';
 
-/** How one step's gradients become updates: complete values. Stores ask for them by step, ahead of time. */
+/** How one step's gradients become updates: complete values. Stores ask for them when the step begins, and not earlier. */
 export interface UpdateSettings {
   readonly rule: UpdateRule;
   /** Hyper-parameters per parameter group at this step. */

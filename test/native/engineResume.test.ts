@@ -105,6 +105,10 @@ const cases: Record<string, ConfigInput> = {
     train: { accumulate: 2 },
   },
   'AdamW in bf16, with fp32 masters': { precision: 'bf16', train: { accumulate: 2 } },
+  'AdamW in fp16, with a loss scale that falls and grows': {
+    precision: 'fp16',
+    lossScale: { initial: 2 ** 20, growthInterval: 1, hysteresis: 1 },
+  },
 };
 
 describe('stop and resume', () => {
@@ -118,6 +122,12 @@ describe('stop and resume', () => {
       expect([...first.norms, ...second.norms]).toEqual(whole.norms);
       expect(second.weights).toEqual(whole.weights);
       expect(new Set(whole.losses).size).toBe(10);
+      if (changes.precision === 'fp16') {
+        // Both parts have skipped steps and good ones.
+        for (const { norms } of [first, second]) {
+          expect(new Set(norms.map(Number.isFinite))).toEqual(new Set([true, false]));
+        }
+      }
       for (const { ids, labels } of data) {
         ids.dispose();
         labels?.dispose();

@@ -20,6 +20,8 @@ const scenarios: readonly Scenario[] = [
   scenario('fp64, three micro-batches', { precision: 'fp64', train: { accumulate: 3 } }, { chunkSize: 64 * 1024 }),
   scenario('bf16', { precision: 'bf16' }, { chunkSize: 16 * 1024 }),
   scenario('bf16, three micro-batches', { precision: 'bf16', train: { accumulate: 3 } }, { chunkSize: 16 * 1024 }),
+  scenario('fp16', { precision: 'fp16' }, { chunkSize: 16 * 1024 }),
+  scenario('fp16, three micro-batches', { precision: 'fp16', train: { accumulate: 3 } }, { chunkSize: 16 * 1024 }),
   scenario('SGD with momentum', { optimizer: { name: 'sgd', learningRate: 0.05 } }),
   scenario('Lion', { optimizer: { name: 'lion', learningRate: 1e-3 } }),
   scenario('recomputed activations', { memory: { activations: 'recompute' } }),

@@ -143,13 +143,15 @@ export interface StepRecord {
   readonly norm: number;
   readonly clipFactor: number;
   readonly nonFinite: string | null;
+  readonly lossScale: number;
+  readonly overflow: boolean;
 }
 
-/** One whole optimizer step on the micro-batches that belong to it. */
-export function trainStep(engine: AnyEngine, factor = 1): StepRecord {
+/** One whole optimizer step on the micro-batches that belong to it, or to step `data`. */
+export function trainStep(engine: AnyEngine, factor = 1, data = engine.steps): StepRecord {
   engine.train();
   engine.zeroGrad();
-  const batches = batchesOf(engine, engine.steps);
+  const batches = batchesOf(engine, data);
   try {
     const losses = isVertical(engine)
       ? scope(() => engine.runMicroBatches(batches).map((loss) => loss.item()))
@@ -160,8 +162,8 @@ export function trainStep(engine: AnyEngine, factor = 1): StepRecord {
             return loss.item();
           }),
         );
-    const { gradientNorm, clipFactor, nonFinite } = engine.step()!;
-    return { losses, norm: gradientNorm, clipFactor, nonFinite };
+    const { gradientNorm, clipFactor, nonFinite, lossScale, overflow } = engine.step()!;
+    return { losses, norm: gradientNorm, clipFactor, nonFinite, lossScale, overflow };
   } finally {
     batches.forEach(drop);
   }

@@ -18,8 +18,4 @@ describe('refused', () => {
       `memory.activations: ${activations} is not there yet`,
     );
   });
-
-  it('training in fp16', () => {
-    expect(() => start({ precision: 'fp16' })).toThrow('precision: fp16 needs loss scaling for training');
-  });
 });

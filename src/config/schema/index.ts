@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { dataSchema } from './data.ts';
 import { integer, oneOf } from './fields.ts';
+import { lossScaleSchema } from './lossScale.ts';
 import { memorySchema } from './memory.ts';
 import { modelSchema } from './model.ts';
 import { optimizerSchema } from './optimizer.ts';
@@ -31,11 +32,14 @@ export const configSchema = z.strictObject({
     .describe('Where to compute; auto takes the first GPU, else the CPU.'),
   precision: oneOf(['auto', 'fp32', 'bf16', 'fp16', 'fp64'])
     .default('auto')
-    .describe('Element type of parameters and activations; auto is fp32 on the CPU and bf16 on CUDA.'),
+    .describe(
+      'Element type of parameters and activations; auto is fp32 on the CPU and bf16 on CUDA. Optimizer state is fp32 (fp64) always.',
+    ),
   model: modelSchema,
   data: dataSchema,
   train: trainSchema,
   optimizer: optimizerSchema,
+  lossScale: lossScaleSchema,
   schedule: scheduleSchema,
   memory: memorySchema,
   runtime: runtimeSchema,

@@ -48,7 +48,7 @@ import { forwardTrace, type ModelMap, mapModel, trainingTrace } from './stepTrac
 import { type DiskOptions, Tiers } from './tiers.ts';
 import { TraceHost } from './traceHost.ts';
 import { Views } from './views.ts';
-import { accumulates, segmentsOf, Walker } from './walker.ts';
+import { accumulates, guessedScale, segmentsOf, Walker } from './walker.ts';
 
 export interface ChunkStoreOptions {
   readonly seed: number;
@@ -425,7 +425,7 @@ export class ChunkStore implements ParameterStore {
       () => this.#useNow(),
     );
     walker.leave(normMoment + 1);
-    if (scale !== 1) this.#redoSpeculated(planned, settings);
+    if (scale !== guessedScale(settings)) this.#redoSpeculated(planned, settings);
     for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {
       if (update === 'none') continue;
       if (flips) homes.flip(chunk);

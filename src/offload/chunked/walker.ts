@@ -29,7 +29,10 @@ export interface WalkerOptions {
   readonly updateThreads: number;
 }
 
-/** Scale cells take turns: the tickets of a step are long done when its cell comes round again. */
+/**
+ * Scale cells take turns: the tickets of a step are long done when its cells come round again. Cell i holds the gradient
+ * scale of a step once its norm is known, cell `cells + i` what is guessed before: that nothing will be clipped.
+ */
 const cells = 4;
 
 export class Walker {
@@ -65,7 +68,7 @@ export class Walker {
   #create(): ExecutorId {
     const { device, updateThreads } = this.#options;
     const index = cudaIndex(device);
-    return native().executorCreate({ device: index, updateThreads, scaleCells: cells, timelineCapacity: 1 << 16 });
+    return native().executorCreate({ device: index, updateThreads, scaleCells: 2 * cells, timelineCapacity: 1 << 16 });
   }
 
   /** Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. */
@@ -75,6 +78,7 @@ export class Walker {
     const first = this.#instances === 0;
     this.#step = step;
     native().clearScale(this.#executor, this.#cell);
+    native().setScale(this.#executor, cells + this.#cell, guessedScale(settings));
     const tickets: Ticket[] = [];
     this.#firstId = this.#nextId;
     for (const index of this.#order) {
@@ -264,7 +268,7 @@ export class Walker {
       parameterOut: { ...at(ticket.to), dtype: computeCode },
       segments: segmentsOf(layout, ticket.chunk),
       groups: settings.groups,
-      scaleCell: chunkPlan.update === 'deferred' ? this.#cell : -1,
+      scaleCell: chunkPlan.update === 'deferred' ? this.#cell : cells + this.#cell,
     };
   }
 
@@ -273,6 +277,11 @@ export class Walker {
     const { plan, computeCode, stateCode } = this.#options;
     return accumulates(plan) ? stateCode : computeCode;
   }
+}
+
+/** The gradient scale of a step that is not clipped. */
+export function guessedScale({ lossScale }: UpdateSettings): number {
+  return 1 / lossScale;
 }
 
 export function accumulates(plan: Plan): boolean {
