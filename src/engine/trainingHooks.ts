@@ -21,7 +21,7 @@ export function reporting(progress: Progress): Hook {
       const { step, nonFinite, overflow, lossScale } = summary;
       if (overflow) {
         progress.note(`step ${step}: fp16 gradients overflowed at loss scale ${lossScale}, nothing was updated`, {
-          kind: 'skip',
+          kind: 'scale',
           step,
           details: { parameter: nonFinite, lossScale },
         });

@@ -166,6 +166,7 @@ memory:
     parallel.pp = 1 (default)
     parallel.tp = 1 (default)
     parallel.sp = 1 (default)
-    parallel.ep = 1 (default)"
+    parallel.ep = 1 (default)
+    parallel.backend = "auto" (default)"
   `);
 });
