@@ -12,9 +12,9 @@ export default defineConfig({
   test: {
     projects: [
       project('unit'),
-      project('native', { testTimeout: 120_000, env }),
-      project('multi', { testTimeout: 180_000, env }),
-      project('gpu', { testTimeout: 300_000 }),
+      project('native', { testTimeout: 120_000, hookTimeout: 120_000, env }),
+      project('multi', { testTimeout: 180_000, hookTimeout: 180_000, env }),
+      project('gpu', { testTimeout: 300_000, hookTimeout: 300_000 }),
     ],
   },
 });

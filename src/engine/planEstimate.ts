@@ -10,7 +10,7 @@ import { describeMachine, type Machine, type MachineFlags, type PlanInput } from
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
 import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
-import { reserveBytes } from '../offload/chunked/chunkStore.ts';
+import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';

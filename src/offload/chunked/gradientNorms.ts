@@ -1,0 +1,89 @@
+/** Where in a step each chunk's gradient is whole, and so is measured. */
+import type { ChunkId, PlannedMoment } from '../../memory/index.ts';
+import type { Parameter } from '../../nn/index.ts';
+import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { stateDtype } from '../resident/entries.ts';
+import type { StepNorms } from './norms.ts';
+import type { Planned } from './planned.ts';
+import { accumulates } from './walker.ts';
+
+/** Whole gradients of chunks with a single use are measured on the way; the others when all parts are there. */
+export function takeNorms(
+  norms: StepNorms,
+  { map, plan }: Planned,
+  moment: PlannedMoment,
+  gradients: ReadonlyMap<Parameter, Tensor | null>,
+): void {
+  const parameters = moment.gradients
+    .filter(({ chunk }) => plan.chunks[chunk]!.gradients.length <= 1)
+    .flatMap(({ chunk }) => map.layout.chunks[chunk]!.parameters.map(({ id }) => map.parameters[id]!))
+    .filter((parameter) => gradients.get(parameter) != null);
+  scope(() =>
+    norms.take(
+      parameters,
+      parameters.map((parameter) => ops.contiguous(gradients.get(parameter)!)),
+    ),
+  );
+}
+
+/** Vertical order: the moment's sums are complete and still on the compute device. */
+export function takeSummedNorms(
+  norms: StepNorms,
+  { map, plan, tiers, views }: Planned,
+  moment: PlannedMoment,
+  dtype: Dtype,
+): void {
+  for (const { chunk: id, slot } of moment.gradients) {
+    if (plan.chunks[id]!.gradients.length > 1) continue;
+    const chunk = map.layout.chunks[id]!;
+    const type = stateDtype(dtype);
+    scope(() =>
+      norms.take(
+        chunk.parameters.map((placed) => map.parameters[placed.id]!),
+        [...chunk.parameters.keys()].map((index) => views.tensorIn(tiers.memory(slot), chunk, index, type)),
+      ),
+    );
+  }
+}
+
+/** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
+export function takeNormsAtRest(
+  norms: StepNorms,
+  { plan, map, walker, homes, tiers, views, recorder }: Planned,
+  dtype: Dtype,
+): void {
+  const summed = accumulates(plan);
+  const rest = stateDtype(dtype);
+  const isKnown = (chunk: ChunkId): boolean => norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
+  const pending = plan.chunks.filter(
+    ({ chunk, gradients, update }) => update !== 'none' && (gradients.length > 1 || (summed && !isKnown(chunk))),
+  );
+  const chunks = new Set(pending.map(({ chunk }) => chunk));
+  walker.waitFor(
+    plan.tickets.filter(({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk)),
+    'norm',
+  );
+  recorder.beginCompute();
+  for (const { chunk: id, gradients } of pending) {
+    const chunk = map.layout.chunks[id]!;
+    for (const [index, placed] of chunk.parameters.entries()) {
+      scope(() =>
+        noGrad(() => {
+          const parts = gradients.map((place) =>
+            views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
+          );
+          norms.take([map.parameters[placed.id]!], [sumOfUses(parts.reverse(), rest)]);
+        }),
+      );
+    }
+  }
+}
+
+/** The gradient of a parameter from those of its uses, latest use first, in the state's type where there are several. */
+export function sumOfUses(parts: readonly Tensor[], wide: Dtype): Tensor {
+  const [first, ...others] = parts;
+  if (others.length === 0) return first!;
+  const total = first!.dtype === wide ? ops.clone(first!) : ops.to(first!, { dtype: wide });
+  for (const other of others) ops.addInPlace(total, other);
+  return total;
+}

@@ -1,0 +1,43 @@
+/** What a store on chunks is made with, and everything that exists once its step is planned. */
+import type { Machine, PlacementPolicy, Plan } from '../../memory/index.ts';
+import type { Parameter, ValueSource } from '../../nn/index.ts';
+import type { Dtype } from '../../tensor/index.ts';
+import type { StoreObserver } from '../observer.ts';
+import type { StepCourse, UpdateSettings } from '../store.ts';
+import type { Homes } from './homes.ts';
+import type { OnDemand } from './onDemand.ts';
+import type { StepRecorder } from './report.ts';
+import type { ModelMap } from './stepTrace.ts';
+import type { DiskOptions, Tiers } from './tiers.ts';
+import type { Views } from './views.ts';
+import type { Walker } from './walker.ts';
+
+export interface ChunkStoreOptions {
+  readonly seed: number;
+  readonly dtype: Dtype;
+  readonly device: string;
+  readonly updateAt: (step: number) => UpdateSettings;
+  readonly groupOf: (parameter: Parameter) => number;
+  readonly values?: ValueSource;
+  readonly threads: number;
+  readonly budgets: { readonly gpu: number; readonly host: number; readonly nvme: number };
+  readonly disk: DiskOptions | null;
+  readonly policy: PlacementPolicy;
+  readonly speculate: 'auto' | 'always' | 'never';
+  readonly chunkElements?: number;
+  readonly machine: Machine;
+  readonly observer?: StoreObserver;
+}
+
+export interface Planned {
+  /** Null: placed for forward passes only. */
+  readonly course: StepCourse | null;
+  readonly map: ModelMap;
+  readonly plan: Plan;
+  readonly tiers: Tiers;
+  readonly homes: Homes;
+  readonly views: Views;
+  readonly walker: Walker;
+  readonly onDemand: OnDemand;
+  readonly recorder: StepRecorder;
+}
