@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 6;
+export const contract = 7;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -248,6 +248,12 @@ export interface OptimizerBinding {
    * of infinite and NaN elements as an unsigned 64-bit number.
    */
   sumSquaresStart(tensors: readonly TensorHandle[], threads: number): TensorHandle;
+  /**
+   * What those sums are made of, without waiting for the device: a byte tensor there with the sums of all canonical blocks
+   * (4096 elements, the last of a tensor may be shorter), tensor after tensor, as doubles; then as many unsigned 32-bit
+   * counts of infinite and NaN elements.
+   */
+  sumSquareBlocksStart(tensors: readonly TensorHandle[], threads: number): TensorHandle;
   /** into += scale * from, in `into`'s type (float32 or float64), rounded once. */
   accumulate(into: TensorHandle, from: TensorHandle, scale: number, threads: number): void;
   /** Converts between floating-point types, rounding to nearest even. */

@@ -38,12 +38,21 @@ export interface TierUse {
 /** `weight` is the parameter in compute precision, `master` its fp32 (fp64) original, the others optimizer state. */
 export type StateKind = 'weight' | 'master' | 'moment1' | 'moment2';
 
-/** One tensor of a checkpoint: bytes on demand, wherever they live. */
+/** Elements `begin` to `begin + elements` of a parameter, row by row. */
+export interface ParameterPart {
+  readonly begin: number;
+  readonly elements: number;
+}
+
+/** One tensor of a checkpoint, or the part of it that this rank holds: bytes on demand, wherever they live. */
 export interface StateEntry {
   readonly parameter: Parameter;
   readonly kind: StateKind;
   readonly dtype: Dtype;
+  /** Bytes of the part. */
   readonly bytes: number;
+  /** Absent: the whole parameter. Offsets count from the part's beginning. */
+  readonly part?: ParameterPart;
   /** Copies contiguous bytes from `byteOffset` on, a multiple of the element size. */
   read(into: Uint8Array, byteOffset: number): void;
   /** Overwrites bytes from `byteOffset` on. */

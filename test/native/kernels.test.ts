@@ -147,4 +147,25 @@ describe('many tensors in one call', () => {
     }));
     expect(found).toEqual(addon.sumSquaresMany(tensors, 1));
   });
+
+  it('gives the block sums that the norms are made of', () => {
+    const values = Array.from({ length: 9000 }, (_, index) => Math.sin(index) * (index % 7));
+    values[4096] = Number.NaN;
+    const tensors = [values.slice(0, 4097 - 1), [], values, [3, 4]].map(floats);
+    const blocks = [1, 0, 3, 1];
+    const bytes = new Uint8Array(12 * 5);
+    addon.readBytes(addon.sumSquareBlocksStart(tensors, 2), bytes);
+    const view = new DataView(bytes.buffer);
+    let block = 0;
+    const found = blocks.map((count) => {
+      let [sum, nonFinite] = [0, 0];
+      for (const end = block + count; block < end; block++) {
+        sum += view.getFloat64(8 * block, true);
+        nonFinite += view.getUint32(8 * 5 + 4 * block, true);
+      }
+      return { sum, nonFinite };
+    });
+    expect(found).toEqual(addon.sumSquaresMany(tensors, 1));
+    expect(found[2]!.nonFinite).toBe(1);
+  });
 });

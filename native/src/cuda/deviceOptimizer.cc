@@ -172,37 +172,65 @@ void deviceUpdate(int device, Rule rule, std::span<const UpdateGroup> groups, do
   }
 }
 
+namespace {
+
+constexpr Kernel normBlocksKernel{"norms.cu", "sumSquaresBlocks"};
+constexpr Kernel normTotalsKernel{"norms.cu", "sumSquaresTotals"};
+
+/// The pieces of one launch, with room for no results yet.
+NormBatch normBatchOf(std::span<const DeviceElements> tensors) {
+  NormBatch batch{};
+  std::size_t blocks = 0;
+  for (const auto& tensor : tensors) {
+    require(isKnown(tensor.type), "sumSquares: unknown element type");
+    batch.pieces[batch.count++] = {tensor.data, static_cast<long long>(tensor.count), static_cast<unsigned>(blocks),
+                                   static_cast<int>(tensor.type)};
+    blocks += normBlocks(tensor.count);
+    if (blocks > std::numeric_limits<int>::max()) fail("E_ARGUMENT", "the gradients are too many for one norm kernel");
+  }
+  batch.blocks = static_cast<unsigned>(blocks);
+  return batch;
+}
+
+std::span<const DeviceElements> normPiecesFrom(std::span<const DeviceElements> tensors, std::size_t begin) {
+  return tensors.subspan(begin, std::min<std::size_t>(normPieces, tensors.size() - begin));
+}
+
+void launchNormBlocks(int device, NormBatch& batch, double* sums, unsigned* invalid) {
+  constexpr unsigned warps = kernelThreads / normLaneCount;
+  batch.blockSums = sums;
+  batch.blockInvalid = invalid;
+  launch(normBlocksKernel, device, (batch.blocks + warps - 1) / warps, &batch);
+}
+
+}  // namespace
+
 void deviceSumSquaresInto(int device, std::span<const DeviceElements> tensors, void* totals) {
-  static constexpr Kernel blocksKernel{"norms.cu", "sumSquaresBlocks"};
-  static constexpr Kernel totalsKernel{"norms.cu", "sumSquaresTotals"};
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
   const at::TensorOptions onDevice = at::TensorOptions().device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
-  std::size_t mostBlocks = 1;
+  unsigned mostBlocks = 1;
   for (std::size_t begin = 0; begin < tensors.size(); begin += normPieces) {
-    std::size_t blocks = 0;
-    for (const auto& tensor : tensors.subspan(begin, std::min<std::size_t>(normPieces, tensors.size() - begin))) {
-      require(isKnown(tensor.type), "sumSquares: unknown element type");
-      blocks += normBlocks(tensor.count);
-    }
-    if (blocks > std::numeric_limits<int>::max()) fail("E_ARGUMENT", "the gradients are too many for one norm kernel");
-    mostBlocks = std::max(mostBlocks, blocks);
+    mostBlocks = std::max(mostBlocks, normBatchOf(normPiecesFrom(tensors, begin)).blocks);
   }
   // One scratch for all launches: they follow one another on the stream.
   const at::Tensor sums = at::empty({static_cast<int64_t>(mostBlocks)}, onDevice.dtype(at::kDouble));
   const at::Tensor invalid = at::empty({static_cast<int64_t>(mostBlocks)}, onDevice.dtype(at::kInt));
   for (std::size_t begin = 0; begin < tensors.size(); begin += normPieces) {
-    NormBatch batch{};
-    for (const auto& tensor : tensors.subspan(begin, std::min<std::size_t>(normPieces, tensors.size() - begin))) {
-      batch.pieces[batch.count++] = {tensor.data, static_cast<long long>(tensor.count), batch.blocks,
-                                     static_cast<int>(tensor.type)};
-      batch.blocks += static_cast<unsigned>(normBlocks(tensor.count));
-    }
-    batch.blockSums = sums.data_ptr<double>();
-    batch.blockInvalid = reinterpret_cast<unsigned*>(invalid.data_ptr<int>());
+    NormBatch batch = normBatchOf(normPiecesFrom(tensors, begin));
     batch.totals = static_cast<NormTotal*>(totals) + begin;
-    constexpr unsigned warps = kernelThreads / normLaneCount;
-    launch(blocksKernel, device, (batch.blocks + warps - 1) / warps, &batch);
-    launch(totalsKernel, device, static_cast<unsigned>(batch.count), &batch);
+    launchNormBlocks(device, batch, sums.data_ptr<double>(), reinterpret_cast<unsigned*>(invalid.data_ptr<int>()));
+    launch(normTotalsKernel, device, static_cast<unsigned>(batch.count), &batch);
+  }
+}
+
+void deviceBlockSumsInto(int device, std::span<const DeviceElements> tensors, double* blockSums,
+                         std::uint32_t* blockInvalid) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
+  for (std::size_t begin = 0; begin < tensors.size(); begin += normPieces) {
+    NormBatch batch = normBatchOf(normPiecesFrom(tensors, begin));
+    launchNormBlocks(device, batch, blockSums, blockInvalid);
+    blockSums += batch.blocks;
+    blockInvalid += batch.blocks;
   }
 }
 
@@ -271,6 +299,7 @@ void deviceUpdate(int, optim::Rule, std::span<const optim::UpdateGroup>, double,
 }
 void deviceSumSquaresInto(int, std::span<const DeviceElements>, void*) { missing(); }
 std::vector<optim::SquaredNorm> deviceSumSquares(int, std::span<const DeviceElements>) { missing(); }
+void deviceBlockSumsInto(int, std::span<const DeviceElements>, double*, std::uint32_t*) { missing(); }
 void deviceAccumulate(int, void*, optim::DType, const void*, optim::DType, std::size_t, double) { missing(); }
 void deviceCast(int, void*, optim::DType, const void*, optim::DType, std::size_t) { missing(); }
 

@@ -44,6 +44,10 @@ std::vector<optim::SquaredNorm> deviceSumSquares(int device, std::span<const Dev
 /// The same without waiting: 16 bytes for each into `totals` on the device, a double and an unsigned 64-bit count.
 void deviceSumSquaresInto(int device, std::span<const DeviceElements> tensors, void* totals);
 
+/// Sums and invalid counts of all blocks of each, one tensor after another, into device memory, without waiting.
+void deviceBlockSumsInto(int device, std::span<const DeviceElements> tensors, double* blockSums,
+                         std::uint32_t* blockInvalid);
+
 void deviceAccumulate(int device, void* into, optim::DType intoType, const void* from, optim::DType fromType,
                       std::size_t count, double scale);
 void deviceCast(int device, void* to, optim::DType toType, const void* from, optim::DType fromType, std::size_t count);

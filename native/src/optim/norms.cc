@@ -72,4 +72,20 @@ SquaredNorm parallelSumSquares(Pool& pool, const void* data, DType type, std::si
   return {addBlockSums(sums.data(), sums.size()), nonFinite};
 }
 
+void parallelBlockSums(Pool& pool, const void* data, DType type, std::size_t count, double* blockSums,
+                       std::uint32_t* blockInvalid, Path path) {
+  if (!isKnown(type)) throw std::invalid_argument("sumSquares: unknown element type");
+  const KernelTable& kernels = kernelsOf(path);
+  const std::size_t blocks = normBlocks(count);
+  pool.run((blocks + blocksPerTask - 1) / blocksPerTask, [&](std::size_t task) {
+    const std::size_t end = std::min(blocks, (task + 1) * blocksPerTask);
+    for (std::size_t block = task * blocksPerTask; block < end; ++block) {
+      const std::size_t first = block * normBlock;
+      const void* part = static_cast<const char*>(data) + first * elementBytes(type);
+      const std::size_t elements = std::min(normBlock, count - first);
+      blockInvalid[block] = static_cast<std::uint32_t>(sumRange(kernels, part, type, elements, blockSums + block));
+    }
+  });
+}
+
 }  // namespace tierra::optim

@@ -35,4 +35,8 @@ class Pool;
 SquaredNorm parallelSumSquares(Pool& pool, const void* data, DType type, std::size_t count,
                                Path path = Path::automatic);
 
+/// What the total is made of: each block's sum, and how many of its elements are infinite or NaN.
+void parallelBlockSums(Pool& pool, const void* data, DType type, std::size_t count, double* blockSums,
+                       std::uint32_t* blockInvalid, Path path = Path::automatic);
+
 }  // namespace tierra::optim

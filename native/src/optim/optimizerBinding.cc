@@ -326,6 +326,31 @@ napi_value sumSquaresStart(napi_env env, napi_callback_info info) {
   return js::number(env, adopt(totals));
 }
 
+// (tensors, threads)
+napi_value sumSquareBlocksStart(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto pool = poolOf(args.integer(1, "threads"));
+  const auto tensors = readTensors(env, args[0]);
+  std::size_t blocks = 0;
+  for (const Elements& x : tensors) blocks += normBlocks(x.count);
+  const int device = tensors.empty() ? onHost : tensors[0].device;
+  auto options = at::TensorOptions().dtype(at::kByte);
+  if (device != onHost) options = options.device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
+  const at::Tensor result = at::empty({static_cast<int64_t>(blocks * (sizeof(double) + sizeof(std::uint32_t)))}, options);
+  auto* sums = static_cast<double*>(result.data_ptr());
+  auto* invalid = reinterpret_cast<std::uint32_t*>(sums + blocks);
+  if (device != onHost) {
+    cuda::deviceBlockSumsInto(device, onDevice(tensors), sums, invalid);
+    return js::number(env, adopt(result));
+  }
+  for (const Elements& x : tensors) {
+    parallelBlockSums(*pool, x.data, x.type, x.count, sums, invalid);
+    sums += normBlocks(x.count);
+    invalid += normBlocks(x.count);
+  }
+  return js::number(env, adopt(result));
+}
+
 void checkSameCount(const Elements& to, const Elements& from) {
   if (to.count != from.count) {
     fail("E_ARGUMENT", "the target has " + std::to_string(to.count) + " elements, the source " +
@@ -481,6 +506,7 @@ void registerOptimizer(napi_env env, napi_value exports) {
   expose<sumSquaresOf>(env, exports, "sumSquares");
   expose<sumSquaresMany>(env, exports, "sumSquaresMany");
   expose<sumSquaresStart>(env, exports, "sumSquaresStart");
+  expose<sumSquareBlocksStart>(env, exports, "sumSquareBlocksStart");
   expose<accumulateInto>(env, exports, "accumulate");
   expose<castInto>(env, exports, "castInto");
   expose<simdPath>(env, exports, "simdPath");

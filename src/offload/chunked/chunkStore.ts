@@ -11,13 +11,13 @@ import type { Plan } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import { type AnyModule, nameParameters, type Pass, type Unit } from '../../nn/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
+import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { MovementReport } from '../observer.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../store.ts';
 import { chunkEntries } from './entries.ts';
 import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
 import { takeNormsAtRest } from './gradientNorms.ts';
-import { StepNorms } from './norms.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { compileTraced, openPlanned } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
@@ -29,7 +29,7 @@ export class ChunkStore implements ParameterStore {
   readonly #model: AnyModule;
   readonly #units: readonly Unit[];
   readonly #options: ChunkStoreOptions;
-  readonly #norms: StepNorms;
+  readonly #norms: GradientNorms;
   readonly #walk: StepWalk;
   #planned: Planned | null = null;
   #depth = 0;
@@ -44,7 +44,7 @@ export class ChunkStore implements ParameterStore {
     this.#model = model;
     this.#units = units;
     this.#options = options;
-    this.#norms = new StepNorms(options.threads);
+    this.#norms = options.norms ?? new StepNorms(options.threads);
     this.#walk = new StepWalk(this.#norms, options.dtype, () => this.#useNow());
   }
 

@@ -3,13 +3,13 @@ import type { ChunkId, PlannedMoment } from '../../memory/index.ts';
 import type { Parameter } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { stateDtype } from '../resident/entries.ts';
-import type { StepNorms } from './norms.ts';
+import type { GradientNorms } from '../norms.ts';
 import type { Planned } from './planned.ts';
 import { accumulates } from './walker.ts';
 
 /** Whole gradients of chunks with a single use are measured on the way; the others when all parts are there. */
 export function takeNorms(
-  norms: StepNorms,
+  norms: GradientNorms,
   { map, plan }: Planned,
   moment: PlannedMoment,
   gradients: ReadonlyMap<Parameter, Tensor | null>,
@@ -28,7 +28,7 @@ export function takeNorms(
 
 /** Vertical order: the moment's sums are complete and still on the compute device. */
 export function takeSummedNorms(
-  norms: StepNorms,
+  norms: GradientNorms,
   { map, plan, tiers, views }: Planned,
   moment: PlannedMoment,
   dtype: Dtype,
@@ -48,7 +48,7 @@ export function takeSummedNorms(
 
 /** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
 export function takeNormsAtRest(
-  norms: StepNorms,
+  norms: GradientNorms,
   { plan, map, walker, homes, tiers, views, recorder }: Planned,
   dtype: Dtype,
 ): void {

@@ -2,6 +2,7 @@
 import type { Machine, PlacementPolicy, Plan } from '../../memory/index.ts';
 import type { Parameter, ValueSource } from '../../nn/index.ts';
 import type { Dtype } from '../../tensor/index.ts';
+import type { GradientNorms } from '../norms.ts';
 import type { StoreObserver } from '../observer.ts';
 import type { StepCourse, UpdateSettings } from '../store.ts';
 import type { Homes } from './homes.ts';
@@ -27,6 +28,8 @@ export interface ChunkStoreOptions {
   readonly chunkElements?: number;
   readonly machine: Machine;
   readonly observer?: StoreObserver;
+  /** Default: `StepNorms`. */
+  readonly norms?: GradientNorms;
 }
 
 export interface Planned {

@@ -7,12 +7,12 @@ import { stateDtype } from '../resident/entries.ts';
 import type { TierUse } from '../store.ts';
 import { departure } from './explained.ts';
 import { takeNorms, takeSummedNorms } from './gradientNorms.ts';
-import type { StepNorms } from './norms.ts';
+import type { GradientNorms } from '../norms.ts';
 import type { Planned } from './planned.ts';
 import { accumulates } from './walker.ts';
 
 export class StepWalk {
-  readonly #norms: StepNorms;
+  readonly #norms: GradientNorms;
   readonly #dtype: Dtype;
   readonly #useNow: () => TierUse[];
   /** Index of the next moment while a step is under way; -1 between steps. */
@@ -21,7 +21,7 @@ export class StepWalk {
   /** Vertical order: chunks whose sum has its first micro-batch in this moment. */
   readonly #begun = new Set<ChunkId>();
 
-  constructor(norms: StepNorms, dtype: Dtype, useNow: () => TierUse[]) {
+  constructor(norms: GradientNorms, dtype: Dtype, useNow: () => TierUse[]) {
     this.#norms = norms;
     this.#dtype = dtype;
     this.#useNow = useNow;

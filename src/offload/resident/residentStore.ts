@@ -10,10 +10,10 @@ import {
   type ValueSource,
 } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
-import { globalNorm } from '../clipping.ts';
 import { ComputeTimeline } from '../computeTimeline.ts';
 import { cudaIndex } from '../device.ts';
 import { GradientAccumulators } from '../gradients.ts';
+import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { StoreObserver } from '../observer.ts';
 import type {
   ParameterStore,
@@ -41,6 +41,8 @@ export interface ResidentOptions {
   /** Threads of the host optimizer. */
   readonly threads: number;
   readonly observer?: StoreObserver;
+  /** Default: `StepNorms`. */
+  readonly norms?: GradientNorms;
 }
 
 type ParameterState = Map<StateKind, Tensor>;
@@ -52,6 +54,7 @@ export class ResidentStore implements ParameterStore {
   readonly #states = new Map<Parameter, ParameterState>();
   #gradients: GradientAccumulators;
   readonly #timeline: ComputeTimeline;
+  readonly #norms: GradientNorms;
   #step = 0;
 
   /** Places every parameter of `model` on the device. */
@@ -60,6 +63,7 @@ export class ResidentStore implements ParameterStore {
     this.#parameters = model.parameters();
     this.#options = options;
     this.#timeline = new ComputeTimeline(options.observer ?? {});
+    this.#norms = options.norms ?? new StepNorms(options.threads);
     this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
   }
 
@@ -114,11 +118,9 @@ export class ResidentStore implements ParameterStore {
     return scope(() =>
       noGrad(() => {
         const gradients = new Map(trainable.map((parameter) => [parameter, this.#gradientOf(parameter)]));
-        const handles = trainable.map((parameter) => gradients.get(parameter)!.handle);
-        const sums = native()
-          .sumSquaresMany(handles, threads)
-          .map((squared, index) => ({ parameter: trainable[index]!, ...squared }));
-        const { norm, clipFactor, nonFinite } = globalNorm(sums, clipNorm, lossScale);
+        this.#norms.begin();
+        this.#norms.take(trainable, [...gradients.values()]);
+        const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, clipNorm, lossScale);
         if (nonFinite === null) {
           this.prepareState();
           const tensors = trainable.map((parameter) => {

@@ -2,15 +2,26 @@
  * Squared norms of one step's gradients, per parameter, taken where the gradient is complete. On a GPU nothing waits for
  * them until the step's norm is asked for.
  */
-import { native } from '../../native/load.ts';
-import type { Parameter } from '../../nn/index.ts';
-import { adopt, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
-import { type GlobalNorm, globalNorm } from '../clipping.ts';
+import { native } from '../native/load.ts';
+import type { Parameter } from '../nn/index.ts';
+import { adopt, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
+import { type GlobalNorm, globalNorm } from './clipping.ts';
 
 /** Bytes of one result of `sumSquaresStart`. */
 const resultBytes = 16;
 
-export class StepNorms {
+/** Stores that hold parts of parameters take another than `StepNorms`, which agrees with the holders of the other parts. */
+export interface GradientNorms {
+  /** Forgets what an unfinished step has left. */
+  begin(): void;
+  /** `totals` are the whole gradients of `parameters` in this step, contiguous and on one device. */
+  take(parameters: readonly Parameter[], totals: readonly Tensor[]): void;
+  has(parameter: Parameter): boolean;
+  /** Over `parameters` in their order; those without a gradient count as zero. Waits for the device. */
+  total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm;
+}
+
+export class StepNorms implements GradientNorms {
   readonly #threads: number;
   /** Parameters in the order of the results that are under way, by device. */
   readonly #pending = new Map<string, { readonly parameters: Parameter[]; readonly results: Tensor[] }>();
@@ -26,7 +37,6 @@ export class StepNorms {
     this.#known.clear();
   }
 
-  /** `totals` are the whole gradients of `parameters` in this step, contiguous and on one device. */
   take(parameters: readonly Parameter[], totals: readonly Tensor[]): void {
     if (parameters.length === 0) return;
     const { device } = totals[0]!;
@@ -48,7 +58,6 @@ export class StepNorms {
     return this.#known.has(parameter);
   }
 
-  /** Over `parameters` in their order; those without a gradient count as zero. Waits for the device. */
   total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm {
     const found = new Map<Parameter, { readonly sum: number; readonly nonFinite: number }>();
     for (const { parameters: order, results } of this.#pending.values()) {
