@@ -1,0 +1,41 @@
+/** What stores that train with other ranks are made of. */
+import type { AnyModule, Parameter, Unit, ValueSource } from '../../nn/index.ts';
+import type { GradientNorms } from '../../offload/norms.ts';
+import type { ParameterStore } from '../../offload/store.ts';
+import type { Dtype } from '../../tensor/index.ts';
+import type { Group } from '../group.ts';
+
+/**
+ * When gradients are added up over ranks. `each`: those of every micro-batch, so that only this rank's shard has to be
+ * kept. `last`: sums over the step's micro-batches, once; every rank keeps them whole meanwhile.
+ */
+export type ReduceWhen = 'each' | 'last';
+
+/** What a store below is to keep: the model, or this rank's part of it. */
+export interface Kept {
+  readonly model: AnyModule;
+  readonly units: readonly Unit[];
+  readonly groupOf: (parameter: Parameter) => number;
+  readonly values: ValueSource;
+  readonly norms?: GradientNorms;
+  /** Bytes of the compute device that are taken already. */
+  readonly takenBytes: number;
+}
+
+export interface DataParallelOptions {
+  readonly model: AnyModule;
+  readonly units: readonly Unit[];
+  readonly groupOf: (parameter: Parameter) => number;
+  /** First values of the model's parameters. */
+  readonly values: ValueSource;
+  /** The ranks among which each copy of the model's states is spread. */
+  readonly group: Group;
+  /** The ranks that hold the same part of other copies; null for a single copy. */
+  readonly replicas: Group | null;
+  readonly reduce: ReduceWhen;
+  readonly dtype: Dtype;
+  readonly device: string;
+  readonly threads: number;
+  /** Makes the store below, which knows nothing of ranks. */
+  readonly below: (kept: Kept) => ParameterStore;
+}
