@@ -2,8 +2,8 @@
 import type { ChunkId, PlannedMoment } from '../../memory/index.ts';
 import type { Parameter } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
-import { stateDtype } from '../resident/entries.ts';
 import type { GradientNorms } from '../norms.ts';
+import { stateDtype } from '../resident/entries.ts';
 import type { Planned } from './planned.ts';
 import { accumulates } from './walker.ts';
 

@@ -3,11 +3,11 @@ import { TierraError } from '../../core/errors.ts';
 import type { ChunkId, PlannedMoment } from '../../memory/index.ts';
 import type { Pass, Unit } from '../../nn/index.ts';
 import { type Dtype, dtypeBytes, type Tensor } from '../../tensor/index.ts';
+import type { GradientNorms } from '../norms.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse } from '../store.ts';
 import { departure } from './explained.ts';
 import { takeNorms, takeSummedNorms } from './gradientNorms.ts';
-import type { GradientNorms } from '../norms.ts';
 import type { Planned } from './planned.ts';
 import { accumulates } from './walker.ts';
 
