@@ -1,7 +1,7 @@
 import yargs, { type Argv } from 'yargs';
 import { nearest } from '../core/nearest.ts';
 import { type Arguments, type Command, commandName } from './command.ts';
-import { commands } from './commands/index.ts';
+import { commands, groups } from './commands/index.ts';
 import { UsageError } from './usageError.ts';
 
 export type Parsed =
@@ -67,11 +67,17 @@ function buildParser(
   for (const command of commands.filter(({ name }) => name.length === 1)) declare(parser, command);
   for (const group of new Set(commands.flatMap(({ name }) => (name.length === 2 ? [name[0]] : [])))) {
     const members = commands.filter(({ name }) => name.length === 2 && name[0] === group);
-    parser.command(group, members.map(({ describe }) => describe).join('; '), (inner) =>
+    parser.command(group, groupText(group, members), (inner) =>
       members.reduce((at, command) => declare(at, command), inner),
     );
   }
   return parser;
+}
+
+function groupText(group: string, members: readonly Command[]): string {
+  const about = groups[group];
+  if (about === undefined) return members.map(({ describe }) => describe).join('; ');
+  return `${about}: ${members.map(({ name }) => name[1]).join(', ')}`;
 }
 
 function describeFlags(parser: Argv, command: Command): Argv {

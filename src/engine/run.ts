@@ -1,9 +1,9 @@
 /** `tierra train`: from a resolved configuration to a trained model on disk. */
 import type { Config } from '../config/index.ts';
-import { TierraError } from '../core/errors.ts';
+import { isTierraError, TierraError } from '../core/errors.ts';
 import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
-import type { Progress } from '../telemetry/index.ts';
+import type { Progress, RunRecord } from '../telemetry/index.ts';
 import { scope, type Tensor } from '../tensor/index.ts';
 import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
 import type { Engine } from './engine.ts';
@@ -13,6 +13,7 @@ import { initialize } from './initialize.ts';
 import { languageTask, tokenTensors } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
 import { type Observation, observe } from './observing.ts';
+import { type Recording, reasonOf, recordingSteps, startRecording } from './recording.ts';
 import { finishedText, resume } from './resume.ts';
 import { saveCheckpoint } from './saving.ts';
 import { shown } from './shownPath.ts';
@@ -37,12 +38,26 @@ interface Run {
   readonly validation: TokenDataset | null;
   readonly data: BatchSource;
   readonly totalSteps: number;
+  readonly record: RunRecord;
 }
 
 /** Trains as `config` says: data, model, resume, steps, evaluation, checkpoints, a sample at the end. */
-export async function runTraining(config: Config, { progress, signal }: TrainingIo): Promise<void> {
-  const began = performance.now();
+export async function runTraining(config: Config, io: TrainingIo): Promise<void> {
+  const { signal } = io;
   const context = launch(config);
+  using recording = startRecording(context, io.progress, signal);
+  try {
+    await trainRecorded(context, recording, signal);
+  } catch (error) {
+    const outcome = isTierraError(error, 'E_INTERRUPTED') ? 'interrupted' : 'failed';
+    recording.record.finish(outcome, reasonOf(error));
+    throw error;
+  }
+}
+
+async function trainRecorded(context: Context, { progress, record }: Recording, signal: AbortSignal): Promise<void> {
+  const began = performance.now();
+  const { config } = context;
   const tokenizer = await tokenizerFor(config.data.tokenizer);
   const built = describedModel(config, tokenizer);
   const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));
@@ -53,7 +68,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
       shuffle: config.data.shuffle,
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
-    const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps };
+    const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps, record };
     using observation = observe(config, progress, context.device);
     using engine = await startEngine(run, corpus.train, observation);
     for (const note of engine.store.notes()) progress.note(note);
@@ -64,7 +79,7 @@ export async function runTraining(config: Config, { progress, signal }: Training
       return;
     }
     if (from !== null) progress.note(`continuing from ${shown(from)} (step ${engine.steps})`);
-    const path = await train(run, engine, progress, signal);
+    const path = await train(run, engine, from, progress, signal);
     const outcome = engine.steps >= totalSteps ? 'completed' : 'interrupted';
     if (outcome === 'completed') await showSample(run, engine, progress, signal);
     else progress.note('the same command goes on from here');
@@ -104,6 +119,7 @@ async function startEngine(run: Run, dataset: TokenDataset, { observer }: Observ
 async function train(
   run: Run,
   engine: LanguageEngine,
+  resumedFrom: string | null,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<string | null> {
@@ -131,11 +147,12 @@ async function train(
     name: config.name,
     totalSteps,
     completedSteps: engine.steps,
+    resumedFrom,
     parameters: built.model.parameterCount,
     device: context.device,
     precision: config.precision === 'auto' ? context.dtype : config.precision,
   });
-  const hooks = [reporting(progress), saving, evaluating(config, run.validation, progress)];
+  const hooks = [recordingSteps(run.record), reporting(progress), saving, evaluating(config, run.validation, progress)];
   const task = languageTask(context.device);
   await new Trainer({ engine, task, data, totalSteps, signal, hooks }).fit();
   return (saved as { path: string } | null)?.path ?? null;

@@ -15,6 +15,8 @@ export interface RunStart {
   readonly totalSteps: number;
   /** Steps done before this process started; 0 for a fresh run. */
   readonly completedSteps: number;
+  /** Folder of the checkpoint that it goes on from. */
+  readonly resumedFrom?: string | null;
   /** Number of trainable values. */
   readonly parameters: number;
   /** Such as `cpu` or `cuda:0`. */

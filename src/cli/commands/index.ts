@@ -7,6 +7,10 @@ import { configShowCommand } from './configShow.ts';
 import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
 import { planCommand } from './plan.ts';
+import { runsCompareCommand } from './runsCompare.ts';
+import { runsExportCommand } from './runsExport.ts';
+import { runsLsCommand } from './runsLs.ts';
+import { runsShowCommand } from './runsShow.ts';
 import { setupCommand } from './setup.ts';
 import { trainCommand } from './train.ts';
 
@@ -19,7 +23,17 @@ export const commands: readonly Command[] = [
   checkpointVerifyCommand,
   checkpointExportCommand,
   checkpointPruneCommand,
+  runsLsCommand,
+  runsShowCommand,
+  runsCompareCommand,
+  runsExportCommand,
   configShowCommand,
   doctorCommand,
   setupCommand,
 ];
+
+/** What the help says of a group of several commands, before their names. */
+export const groups: Readonly<Record<string, string>> = {
+  checkpoint: 'Look after checkpoints',
+  runs: 'Look at what runs have recorded',
+};

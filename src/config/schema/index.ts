@@ -6,6 +6,7 @@ import { memorySchema } from './memory.ts';
 import { modelSchema } from './model.ts';
 import { optimizerSchema } from './optimizer.ts';
 import { parallelSchema } from './parallel.ts';
+import { recordSchema } from './record.ts';
 import { runtimeSchema } from './runtime.ts';
 import { sampleSchema } from './sample.ts';
 import { scheduleSchema } from './schedule.ts';
@@ -43,6 +44,7 @@ export const configSchema = z.strictObject({
   schedule: scheduleSchema,
   memory: memorySchema,
   runtime: runtimeSchema,
+  record: recordSchema,
   sample: sampleSchema,
   parallel: parallelSchema,
 });

@@ -1,5 +1,5 @@
 import type { MovementFigures } from '../memorySummary.ts';
-import type { EvaluationReport, RecordedAs, SavedReport, TierUse } from '../progress.ts';
+import type { EvaluationReport, RecordedAs, RunStart, SavedReport, TierUse } from '../progress.ts';
 
 /** What one optimizer step measured. Numbers are kept with the precision of a 32-bit float. */
 export interface StepRow {
@@ -27,6 +27,8 @@ export type RunOutcome = 'completed' | 'interrupted' | 'failed';
 export interface RunRecord extends Disposable {
   /** What `tierra runs show` calls this run; null where nothing is recorded. */
   readonly id: string | null;
+  /** Before the first step. What was told before it is kept too; a run that never begins leaves nothing. */
+  begin(start: RunStart): void;
   /** A step that is not after the last one means that training went back: what was recorded after it is superseded. */
   step(row: StepRow): void;
   event(text: string, event: RecordedAs): void;
@@ -45,6 +47,7 @@ export interface RunRecord extends Disposable {
 /** Where nothing is to be recorded: ranks other than the first, `record: null`, tests. */
 export const noRecord: RunRecord = {
   id: null,
+  begin() {},
   step() {},
   event() {},
   evaluation() {},

@@ -20,6 +20,7 @@ export class RecordingProgress implements Progress {
   }
 
   start(run: RunStart): void {
+    this.#record.begin(run);
     this.#shown.start(run);
   }
 
@@ -49,6 +50,7 @@ export class RecordingProgress implements Progress {
   }
 
   finish(result: RunFinish): void {
+    this.#record.finish(result.outcome);
     this.#shown.finish(result);
   }
 

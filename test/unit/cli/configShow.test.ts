@@ -28,13 +28,13 @@ test('every value with its origin, in columns', async () => {
     of('sample.prompt'),
   ]).toMatchInlineSnapshot(`
     [
-      "name                           tiny           run.yaml:1",
-      "seed                           3              --set",
-      "train.steps                    5              --set",
-      "memory.gpu                     64.0 MiB       run.yaml:3",
-      "memory.cpu                     1000000001     run.yaml:4",
-      "memory.nvme.paths              ["/mnt/a"]     run.yaml:5",
-      "sample.prompt                  ""             default",
+      "name                           tiny            run.yaml:1",
+      "seed                           3               --set",
+      "train.steps                    5               --set",
+      "memory.gpu                     64.0 MiB        run.yaml:3",
+      "memory.cpu                     1000000001      run.yaml:4",
+      "memory.nvme.paths              ["/mnt/a"]      run.yaml:5",
+      "sample.prompt                  ""              default",
     ]
   `);
   const columns = lines.map((line) => line.search(/(default|run\.yaml:\d+|--set)$/));

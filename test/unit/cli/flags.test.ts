@@ -14,12 +14,16 @@ test('commands and flags are a promise: a change here is a change for users', ()
   expect(list).toMatchInlineSnapshot(`
     [
       "train <config> --set --trace=runtime.trace",
-      "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --json --out --measure --device=device --set",
+      "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --largest --json --out --measure --device=device --set",
       "generate <checkpoint> --prompt=sample.prompt --tokens=sample.tokens --temperature=sample.temperature --top-k=sample.topK --top-p=sample.topP --seed=sample.seed --device=device --set",
       "checkpoint ls <run> --json",
       "checkpoint verify <checkpoint>",
       "checkpoint export <checkpoint> <folder> --dtype",
       "checkpoint prune <run> --keep-last --keep-every --yes",
+      "runs ls --store",
+      "runs show <run> --events --store",
+      "runs compare <a> <b> --store",
+      "runs export <run> --csv --json --out --store",
       "config show <config> --set",
       "doctor",
       "setup",
@@ -50,9 +54,8 @@ test('help is printed on standard output', async () => {
       tierra doctor                 Say what of libtorch, the addon and this machine works, and how to
                                     mend the rest
       tierra setup                  Find or install libtorch and build the addon
-      tierra checkpoint             List checkpoints; Compare every byte of them with what was written;
-                                    Write the weights of one as a Hugging Face folder; Say which ones
-                                    newer ones replace, and with --yes remove them
+      tierra checkpoint             Look after checkpoints: ls, verify, export, prune
+      tierra runs                   Look at what runs have recorded: ls, show, compare, export
       tierra config                 Print every value of a configuration and where it comes from
 
     Options:

@@ -5,7 +5,11 @@ test.each([
   ['', 'no command is given', 'tierra --help'],
   ['--nonsense', 'unknown option --nonsense', 'tierra --help'],
   ['trian x.yaml', 'unknown command "trian"', 'Did you mean tierra train?'],
-  ['zzzzzzzzz', 'unknown command "zzzzzzzzz"', 'Commands: train, plan, generate, checkpoint, config, doctor, setup.'],
+  [
+    'zzzzzzzzz',
+    'unknown command "zzzzzzzzz"',
+    'Commands: train, plan, generate, checkpoint, runs, config, doctor, setup.',
+  ],
   ['config', 'config: which one? show', 'tierra config --help'],
   ['checkpoint', 'checkpoint: which one? ls, verify, export, prune', 'tierra checkpoint --help'],
   ['checkpoint veriyf x', 'unknown command "checkpoint veriyf"', 'Did you mean tierra checkpoint verify?'],
