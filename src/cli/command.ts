@@ -36,6 +36,8 @@ export interface Command {
   /** Names of the values without a flag; all must be given. */
   readonly positionals: readonly string[];
   readonly options: Readonly<Record<string, Option>>;
+  /** What follows the first value without a flag is passed on as typed; the words for the help. */
+  readonly rest?: string;
   /** The command's program reads its own flags. */
   readonly passesThrough?: boolean;
   /** Resolves to the exit code. */

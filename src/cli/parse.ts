@@ -17,17 +17,33 @@ export async function parseArguments(argv: readonly string[], version: string, c
   if (direct !== undefined) {
     return { kind: 'command', command: direct, args: { positionals: argv.slice(1), flags: new Map() } };
   }
+  const { head, after } = splitRest(argv);
   let chosen: { command: Command; argv: Record<string, unknown> } | undefined;
   let printed = '';
-  const parser = buildParser(argv, version, columns, (command, values) => {
+  const parser = buildParser(head, version, columns, (command, values) => {
     chosen = { command, argv: values };
   });
-  const rest = (await parser.parseAsync([...argv], {}, (_error: unknown, _argv: unknown, output: string) => {
+  const rest = (await parser.parseAsync([...head], {}, (_error: unknown, _argv: unknown, output: string) => {
     printed = output;
   })) as Record<string, unknown>;
   if (printed !== '') return { kind: 'print', text: printed };
   if (chosen === undefined) throw unknownCommand((rest._ as unknown[]).map(String), rest);
-  return { kind: 'command', command: chosen.command, args: sort(chosen.command, chosen.argv) };
+  const { positionals, flags } = sort(chosen.command, chosen.argv);
+  return { kind: 'command', command: chosen.command, args: { positionals: [...positionals, ...after], flags } };
+}
+
+/** What follows the script of `tierra run` is the script's own, flags and all. */
+function splitRest(argv: readonly string[]): { head: readonly string[]; after: readonly string[] } {
+  const command = commands.find(({ name, rest }) => rest !== undefined && name[0] === argv[0]);
+  if (command === undefined) return { head: argv, after: [] };
+  for (let i = 1; i < argv.length; i++) {
+    const word = argv[i]!;
+    if (word === '--') return { head: [...argv.slice(0, i), ...argv.slice(i + 1, i + 2)], after: argv.slice(i + 2) };
+    if (!word.startsWith('-')) return { head: argv.slice(0, i + 1), after: argv.slice(i + 1) };
+    const option = command.options[word.replace(/^--?/, '')];
+    if (option !== undefined && option.bare !== true) i++;
+  }
+  return { head: argv, after: [] };
 }
 
 function buildParser(
@@ -81,7 +97,10 @@ function groupText(group: string, members: readonly Command[]): string {
 }
 
 function describeFlags(parser: Argv, command: Command): Argv {
-  const usage = [commandName(command), ...command.positionals.map((name) => `<${name}>`), '[options]'].join(' ');
+  const positionals = command.positionals.map((name) => `<${name}>`);
+  const words =
+    command.rest === undefined ? [...positionals, '[options]'] : ['[options]', ...positionals, '[arguments]'];
+  const usage = [commandName(command), ...words].join(' ');
   let described = parser.usage(`$0 ${usage}\n\n${command.describe}.`);
   for (const [flag, option] of Object.entries(command.options)) {
     described = described.option(flag, {

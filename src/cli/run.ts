@@ -1,7 +1,7 @@
 import { formatError, isTierraError } from '../core/errors.ts';
+import { packageVersion } from '../core/package.ts';
 import { type Output, painter, wantsColor } from '../telemetry/index.ts';
 import { listenForInterrupts } from './interrupt.ts';
-import { packageVersion } from './package.ts';
 import { parseArguments } from './parse.ts';
 import { UsageError } from './usageError.ts';
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { TierraError } from '../core/errors.ts';
-import { packageRoot } from './package.ts';
+import { packageRoot } from '../core/package.ts';
 
 /** Runs a script of the package in a process of its own, on this terminal. Resolves to its exit code. */
 export function runScript(name: string, args: readonly string[]): Promise<number> {

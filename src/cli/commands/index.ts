@@ -11,12 +11,14 @@ import { runsCompareCommand } from './runsCompare.ts';
 import { runsExportCommand } from './runsExport.ts';
 import { runsLsCommand } from './runsLs.ts';
 import { runsShowCommand } from './runsShow.ts';
+import { runCommand } from './run.ts';
 import { setupCommand } from './setup.ts';
 import { trainCommand } from './train.ts';
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
   trainCommand,
+  runCommand,
   planCommand,
   generateCommand,
   checkpointLsCommand,

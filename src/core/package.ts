@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { TierraError } from '../core/errors.ts';
+import { TierraError } from './errors.ts';
 
 /** The folder of Tierra's own package.json: the same from `src` and from `dist`. */
 export function packageRoot(): string {
