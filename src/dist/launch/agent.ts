@@ -17,10 +17,9 @@ export function runAgent(version: string): void {
   const killAll = (signal: NodeJS.Signals): void => {
     for (const rank of ranks) rank.kill(signal);
   };
-  const leave = (): void => {
-    killAll('SIGKILL');
-    process.exit(0);
-  };
+  const leave = (): void => process.exit(0);
+  // However this process ends, short of being killed itself.
+  process.on('exit', () => killAll('SIGKILL'));
 
   const start = (message: ToAgent & { kind: 'start' }): void => {
     const inherited = Object.entries(process.env).filter(([name]) => !foreignVariables.test(name));

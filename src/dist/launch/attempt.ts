@@ -52,6 +52,7 @@ class Attempt {
   private readonly io: AttemptIo;
   private readonly links = new Map<string, AgentLink>();
   private readonly greeted = new Set<string>();
+  private readonly started = new Set<string>();
   private readonly running = new Map<number, RankPlace>();
   private readonly leaving = new Map<number, string>();
   private readonly lostHosts: string[] = [];
@@ -137,6 +138,7 @@ class Attempt {
 
   private start(host: string): void {
     if (this.stopping) return;
+    this.started.add(host);
     const { places, argv, folder, restart, masterAddress, env } = this.plan;
     const meeting = { host: masterAddress ?? this.defaultAddress(), port: this.port, restart };
     this.links.get(host)!.send({
@@ -190,6 +192,13 @@ class Attempt {
     const graceMs = this.signalled ? signalGraceMs : failureGraceMs;
     if (!this.signalled) this.io.note(`${this.describeFailure()}; stopping the others`);
     this.tell(() => ({ kind: 'stop', graceMs }));
+    for (const place of [...this.running.values()]) {
+      if (!this.started.has(place.host)) this.running.delete(place.rank);
+    }
+    if (this.running.size === 0) {
+      void this.finish();
+      return;
+    }
     this.after(graceMs + 10_000, () => {
       for (const place of [...this.running.values()]) this.exited(place.rank, 137);
     });
