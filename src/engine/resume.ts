@@ -4,6 +4,7 @@ import type { Config } from '../config/index.ts';
 import { isTierraError, TierraError } from '../core/errors.ts';
 import { withIo } from '../core/files.ts';
 import type { BatchSource } from '../data/index.ts';
+import { restartsSoFar } from '../dist/launch/restarts.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
 import { findNewest, listCheckpoints, type Manifest, removeLeftovers, verifyCheckpoint } from './checkpoint/index.ts';
@@ -28,17 +29,30 @@ export async function resume(run: Resumable): Promise<string | null> {
   const { config, progress } = run;
   const { output, resume: wanted } = config.train;
   for (const { path: leftover, reason } of removeLeftovers(output)) progress.note(`${shown(leftover)}: ${reason}`);
-  if (wanted === 'never') {
+  const restarted = restartsSoFar(process.env) > 0;
+  if (wanted === 'never' && !restarted) {
     setAside(output, progress);
     return null;
   }
-  const folder = wanted === 'auto' ? await newest(output, progress) : (await verifyCheckpoint(wanted)).path;
+  const folder = await startingPoint(wanted, restarted, output, progress);
   if (folder === null) return null;
   const loaded = loadCheckpoint(run.engine, folder, run.built);
   checkNothingLater(output, folder, loaded.step);
   restoreData(run, folder, loaded);
   noteSchedule(run, loaded.manifest);
   return folder;
+}
+
+/** A run that its launcher has started again goes on from what it has saved itself, wherever it began. */
+async function startingPoint(
+  wanted: string,
+  restarted: boolean,
+  output: string,
+  progress: Progress,
+): Promise<string | null> {
+  const own = wanted === 'auto' || restarted ? await newest(output, progress) : null;
+  if (own !== null || wanted === 'auto' || wanted === 'never') return own;
+  return (await verifyCheckpoint(wanted)).path;
 }
 
 async function newest(output: string, progress: Progress): Promise<string | null> {

@@ -7,11 +7,11 @@ import { configShowCommand } from './configShow.ts';
 import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
 import { planCommand } from './plan.ts';
+import { runCommand } from './run.ts';
 import { runsCompareCommand } from './runsCompare.ts';
 import { runsExportCommand } from './runsExport.ts';
 import { runsLsCommand } from './runsLs.ts';
 import { runsShowCommand } from './runsShow.ts';
-import { runCommand } from './run.ts';
 import { setupCommand } from './setup.ts';
 import { trainCommand } from './train.ts';
 

@@ -76,12 +76,15 @@ function atSameSteps([a, b]: readonly [Compared, Compared], screen: Screen): Pie
   const last = (points: readonly Point[]): number => (points.at(-1)?.firstStep ?? 0) + (points.at(-1)?.steps ?? 0) - 1;
   const end = Math.min(last(a.points), last(b.points));
   if (end < 1) return [];
-  const steps = [...new Set(Array.from({ length: sampled }, (_, i) => Math.max(1, Math.round((end * (i + 1)) / sampled))))];
+  const steps = [
+    ...new Set(Array.from({ length: sampled }, (_, i) => Math.max(1, Math.round((end * (i + 1)) / sampled)))),
+  ];
   const at = (points: readonly Point[], step: number): number | null =>
     points.findLast(({ firstStep }) => firstStep <= step)?.lossMean ?? null;
   const rows = steps.map((step): Piece[] => {
     const [left, right] = [at(a.points, step), at(b.points, step)];
-    const difference = left === null || right === null ? '-' : `${right >= left ? '+' : ''}${(right - left).toFixed(4)}`;
+    const difference =
+      left === null || right === null ? '-' : `${right >= left ? '+' : ''}${(right - left).toFixed(4)}`;
     return [String(step), numberText(left), numberText(right), difference];
   });
   const columns = ['around step', 'loss a', 'loss b', 'b - a'].map((title) => ({ title, right: true }));

@@ -16,13 +16,15 @@ const columns: readonly Column[] = [
 /** The newest run first. */
 export function listText(database: Database, runs: readonly RunDetails[], screen: Screen): string {
   if (runs.length === 0) return 'no run is recorded here yet\n';
-  const rows = runs.toReversed().map((run): Piece[] => [
-    ['bold', run.id],
-    dateText(run.createdMs),
-    durationText(workSeconds(run)),
-    stepsText(run),
-    lossText(lastLossOf(database, run.number) ?? Number.NaN).replace('NaN', '-'),
-    outcomePiece(outcomeOf(run)),
-  ]);
+  const rows = runs
+    .toReversed()
+    .map((run): Piece[] => [
+      ['bold', run.id],
+      dateText(run.createdMs),
+      durationText(workSeconds(run)),
+      stepsText(run),
+      lossText(lastLossOf(database, run.number) ?? Number.NaN).replace('NaN', '-'),
+      outcomePiece(outcomeOf(run)),
+    ]);
   return linesText(table(columns, rows, screen), screen);
 }

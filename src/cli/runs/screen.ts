@@ -1,4 +1,4 @@
-import { type Output, type Paint, painter, type Piece, paintLine, wantsColor } from '../../telemetry/terminal.ts';
+import { type Output, type Paint, type Piece, painter, paintLine, wantsColor } from '../../telemetry/terminal.ts';
 
 /** Where an answer is shown: a terminal of some width, or a pipe, where nothing is cut. */
 export interface Screen {

@@ -63,7 +63,12 @@ function heading({ run, checkpoints }: Shown): Piece[][] {
   const last = run.sessions.at(-1)!;
   const { machine, git } = last;
   const lines: Piece[][] = [
-    [['bold', run.id], '  ', outcomePiece(outcomeOf(run)), `  step ${stepsText(run)} in ${durationText(workSeconds(run))}`],
+    [
+      ['bold', run.id],
+      '  ',
+      outcomePiece(outcomeOf(run)),
+      `  step ${stepsText(run)} in ${durationText(workSeconds(run))}`,
+    ],
   ];
   if (last.reason !== null) lines.push([label('reason'), ['red', last.reason]]);
   if (run.parent !== null) lines.push([label('from'), `${run.parent}, step ${run.parentStep}`]);
@@ -74,7 +79,10 @@ function heading({ run, checkpoints }: Shown): Piece[][] {
   for (const session of sessions) {
     const end = session.endedMs === null ? `last seen ${dateText(session.seenMs)}` : dateText(session.endedMs);
     const until = session.outcome === 'running' ? 'running' : `${session.outcome} at step ${session.lastStep}, ${end}`;
-    lines.push([label(dateText(session.startedMs).slice(0, 10)), `${timeText(session.startedMs)} ${causeText(session)}; ${until}`]);
+    lines.push([
+      label(dateText(session.startedMs).slice(0, 10)),
+      `${timeText(session.startedMs)} ${causeText(session)}; ${until}`,
+    ]);
   }
   const saved = checkpoints.at(-1);
   if (saved !== undefined) {
@@ -128,22 +136,53 @@ function curves({ points, evaluations }: Shown, screen: Screen): Piece[][] {
   };
   const speed = total.seconds > 0 ? total.tokens / total.seconds : 0;
   const loss = `${lossText(points[0]!.lossMean ?? Number.NaN)} → ${lossText(total.lossLast ?? Number.NaN)}, least ${lossText(total.lossMin ?? Number.NaN)}`;
-  const lines = [line('loss', 'yellow', points.map(({ lossMean }) => lossMean), loss)];
+  const lines = [
+    line(
+      'loss',
+      'yellow',
+      points.map(({ lossMean }) => lossMean),
+      loss,
+    ),
+  ];
   if (evaluations.length > 0) {
     const last = evaluations.at(-1)!;
     const best = evaluations.reduce((a, b) => ((b.loss ?? Infinity) < (a.loss ?? Infinity) ? b : a));
     const text = `${lossText(last.loss ?? Number.NaN)} at step ${last.step}${best.step === last.step ? '' : `, best ${lossText(best.loss ?? Number.NaN)} at ${best.step}`}`;
-    lines.push(line('evaluation', 'yellow', evaluations.map((each) => each.loss), text));
+    lines.push(
+      line(
+        'evaluation',
+        'yellow',
+        evaluations.map((each) => each.loss),
+        text,
+      ),
+    );
   }
-  lines.push(line('rate', 'green', points.map(({ rateLast }) => rateLast), `now ${rateText(total.rateLast ?? 0)}`));
+  lines.push(
+    line(
+      'rate',
+      'green',
+      points.map(({ rateLast }) => rateLast),
+      `now ${rateText(total.rateLast ?? 0)}`,
+    ),
+  );
   const clipped = Math.round((100 * total.clipped) / total.steps);
   const norm = `mean ${normText(total.normMean ?? Number.NaN)}, most ${normText(total.normMax ?? Number.NaN)}${clipped > 0 ? `, ${clipped}% clipped` : ''}`;
-  lines.push(line('norm', 'magenta', points.map(({ normMean }) => normMean), norm));
+  lines.push(
+    line(
+      'norm',
+      'magenta',
+      points.map(({ normMean }) => normMean),
+      norm,
+    ),
+  );
   const speeds = points.map(({ tokens, seconds }) => (seconds > 0 ? tokens / seconds : null));
   const tokens = `${formatCount(Math.round(speed))} mean, ${formatCount(total.tokens)} in all`;
   lines.push(line('tokens/s', 'cyan', speeds, tokens));
   if (total.notFinite > 0) {
-    lines.push([label('not finite'), ['red', `${total.notFinite} of ${total.steps} steps had an infinite or NaN loss or norm`]]);
+    lines.push([
+      label('not finite'),
+      ['red', `${total.notFinite} of ${total.steps} steps had an infinite or NaN loss or norm`],
+    ]);
   }
   return lines;
 }
@@ -170,7 +209,12 @@ function memoryLines(memory: readonly MemoryDetails[], screen: Screen): Piece[][
       const { filled, rest } = bar(mostBytes / budgetBytes, width);
       const budget = budgetBytes >= Number.MAX_SAFE_INTEGER ? '' : ` of ${formatBytes(budgetBytes)}`;
       const now = usedBytes === mostBytes ? '' : `, last ${formatBytes(usedBytes)}`;
-      return [label(shownAs ?? tierNames[tier]), ['blue', filled], ['dim', rest], `  most ${formatBytes(mostBytes)}${budget}${now}`];
+      return [
+        label(shownAs ?? tierNames[tier]),
+        ['blue', filled],
+        ['dim', rest],
+        `  most ${formatBytes(mostBytes)}${budget}${now}`,
+      ];
     }),
   ];
 }
@@ -193,7 +237,12 @@ function timeLines(movement: MovementDetails | null, screen: Screen): Piece[][] 
     ...rows.map(([name, seconds, style]): Piece[] => {
       const { filled, rest } = bar(seconds / stepSeconds, width);
       const percent = `${String(Math.round((100 * seconds) / stepSeconds)).padStart(3)}%`;
-      return [['dim', name.padEnd(names + 2)], [style, filled], ['dim', rest], `  ${percent}  ${shortSeconds(seconds)}`];
+      return [
+        ['dim', name.padEnd(names + 2)],
+        [style, filled],
+        ['dim', rest],
+        `  ${percent}  ${shortSeconds(seconds)}`,
+      ];
     }),
   ];
 }
@@ -213,7 +262,8 @@ function eventLines({ events, allEvents }: Shown): Piece[][] {
   return [
     [['bold', 'events'], ...(left > 0 ? [['dim', `  ${left} earlier ones with --events`] as Piece] : [])],
     ...lines.map(({ atMs, step, kind, text, details }): Piece[] => {
-      const omitted = typeof details?.omittedBefore === 'number' ? ` (and ${details.omittedBefore} like it before)` : '';
+      const omitted =
+        typeof details?.omittedBefore === 'number' ? ` (and ${details.omittedBefore} like it before)` : '';
       const first = text.split('\n')[0]!;
       return [
         ['dim', `${dateText(atMs)}  step ${String(step).padStart(steps)}  `],
