@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'E_PLAN' // no schedule fits the budgets
   | 'E_LAUNCH' // ranks cannot be started, or what their launcher says is incomplete or contradictory
   | 'E_PEER' // another rank died, hangs or does not agree with this one
+  | 'E_NUMERICS' // training met infinite or NaN numbers and is to go no further
   | 'E_INTERRUPTED' // stopped on request
   | 'E_INTERNAL'; // a broken invariant of our own
 

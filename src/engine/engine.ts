@@ -15,6 +15,8 @@ import type { ParameterStore, UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
+import { allFinite, CheckingRunner } from './numerics/checkingRunner.ts';
+import { gradientOrigin, type NonFiniteOrigin } from './numerics/origin.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
 import type { LossScaleState } from './precision/lossScale.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
@@ -76,6 +78,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** The micro-batch whose random keys are in force, -1 between steps. */
   #keyed = -1;
   #training = true;
+  /** Set while `findNonFinite` runs: forward passes are looked at and not recorded. */
+  #checking: CheckingRunner | null = null;
 
   constructor(parts: EngineParts<Input, Output, Label>) {
     this.context = parts.context;
@@ -157,6 +161,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
 
   /** Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. */
   forward(input: Input): Output {
+    const checking = this.#checking;
+    if (checking !== null) return noGrad(() => withRunner(checking, () => this.model.call(input)));
     if (!this.#training) return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
     if (this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     if (this.#accumulation === 'vertical') {
@@ -215,7 +221,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
         hint: 'Pass criterion to initialize(…), or let the model return its loss.',
       });
     }
-    if (!this.#training) return noGrad(() => criterion(output, label));
+    if (!this.#training || this.#checking !== null) return noGrad(() => criterion(output, label));
     return this.#guard('criterion', () => this.#tape.record(() => criterion(output, label)));
   }
 
@@ -239,8 +245,9 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /**
    * Clips and updates once all micro-batches of the step are in; returns null before that. With infinite or NaN
    * gradients nothing is updated and `nonFinite` names the first parameter; the step still counts, except in Adam's t.
+   * `inspect` is called before the step's tensors are freed.
    */
-  step(): StepOutcome | null {
+  step(inspect?: (outcome: StepOutcome) => void): StepOutcome | null {
     if (this.#microBatch === 0) {
       throw new TierraError('E_STATE', 'engine.step: backward has not been called since the last step', {
         hint: 'A step is zeroGrad, then forward, criterion and backward for each micro-batch, then step.',
@@ -252,8 +259,43 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     const result = this.#guard('update', () => this.store.applyUpdate());
     const overflow = this.#updates.stepEnded(result.nonFinite !== null);
     this.#steps++;
-    this.cancelStep();
-    return { ...result, step: this.#steps, learningRate, lossScale, overflow };
+    const outcome = { ...result, step: this.#steps, learningRate, lossScale, overflow };
+    try {
+      inspect?.(outcome);
+    } finally {
+      this.cancelStep();
+    }
+    return outcome;
+  }
+
+  /**
+   * Where the infinite or NaN numbers of the last step came from: runs its forward passes again, with the same random
+   * numbers, and looks at all that crosses a unit's edge. `loss` makes the loss of a micro-batch, as in the step.
+   * `suspects` are the parameters with bad gradients. Returns null when everything is finite now. Call it from `inspect` or
+   * after `step`, with the inputs still there.
+   */
+  findNonFinite(
+    microBatches: number,
+    loss: (microBatch: number) => Tensor,
+    suspects: readonly string[] = [],
+  ): NonFiniteOrigin | null {
+    for (let microBatch = 0; microBatch < microBatches; microBatch++) {
+      randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch });
+      const checking = new CheckingRunner(this.store);
+      this.#checking = checking;
+      try {
+        const lossIsFinite = scope(() => allFinite(loss(microBatch)));
+        if (checking.found !== null) {
+          const { unit, badInput, parameter } = checking.found;
+          const kind = badInput ? 'input' : parameter !== null ? 'parameter' : 'output';
+          return { kind, microBatch, unit: unit.name, parameter: parameter?.name ?? null };
+        }
+        if (!lossIsFinite) return { kind: 'loss', microBatch, unit: null, parameter: null };
+      } finally {
+        this.#checking = null;
+      }
+    }
+    return gradientOrigin(this.#units, suspects);
   }
 
   #beginMicroBatch(input: Input): void {

@@ -4,6 +4,8 @@ export interface GlobalNorm {
   readonly norm: number;
   readonly clipFactor: number;
   readonly nonFinite: string | null;
+  /** All parameters with an infinite or NaN gradient, in parameter order. */
+  readonly nonFiniteParameters: readonly string[];
 }
 
 /**
@@ -16,12 +18,12 @@ export function globalNorm(
   lossScale: number,
 ): GlobalNorm {
   let total = 0;
-  let nonFinite: string | null = null;
+  const bad: string[] = [];
   for (const entry of sums) {
     total += entry.sum;
-    if (entry.nonFinite > 0) nonFinite ??= entry.parameter.name;
+    if (entry.nonFinite > 0) bad.push(entry.parameter.name);
   }
   const norm = Math.sqrt(total) / lossScale;
   const clipFactor = clipNorm === null || !(norm > clipNorm) ? 1 : clipNorm / norm;
-  return { norm, clipFactor, nonFinite };
+  return { norm, clipFactor, nonFinite: bad[0] ?? null, nonFiniteParameters: bad };
 }

@@ -25,6 +25,8 @@ export interface UpdateResult {
   readonly clipFactor: number;
   /** The first parameter, in parameter order, with an infinite or NaN gradient; then nothing was updated. */
   readonly nonFinite: string | null;
+  /** All such parameters that this store knows of, in parameter order. */
+  readonly nonFiniteParameters?: readonly string[];
 }
 
 export interface TierUse {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { integer, orNull, real, text } from './fields.ts';
+import { integer, oneOf, orNull, real, text } from './fields.ts';
 
 export const trainSchema = z
   .strictObject({
@@ -14,6 +14,14 @@ export const trainSchema = z
     clipNorm: orNull(real({ above: 0 }))
       .default(1)
       .describe('Largest global norm of the gradient; null does not clip.'),
+    nonFinite: oneOf(['skip', 'stop', 'rewind'])
+      .default('skip')
+      .describe(
+        'What to do when a loss or gradient is infinite or NaN: update nothing and go on, end the run, or go back to the last checkpoint and leave the batch out.',
+      ),
+    nonFiniteLimit: integer({ min: 1 })
+      .default(5)
+      .describe('Steps with infinite or NaN numbers in a row that are borne; one more ends the run.'),
     logEvery: integer({ min: 1 })
       .default(10)
       .describe('Steps between two lines of progress when output is not a terminal.'),

@@ -162,25 +162,25 @@ export class ChunkStore implements ParameterStore {
       throw explained(error, map);
     }
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
-    const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
+    const { norm, ...outcome } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#walk.end();
     const useNow = () => this.#useNow();
     recorder.endCompute(() => 'norm', useNow);
-    if (nonFinite !== null) {
+    if (outcome.nonFinite !== null) {
       recorder.endStep();
       this.#unrepaired = true;
       this.#repair();
-      return { gradientNorm: norm, clipFactor, nonFinite };
+      return { gradientNorm: norm, ...outcome };
     }
     try {
-      const scale = clipFactor / settings.lossScale;
+      const scale = outcome.clipFactor / settings.lossScale;
       acceptStep(planned, this.#options, { step: this.#step, settings, scale, normMoment, useNow });
     } catch (error) {
       // Some chunks are updated and some are not.
       throw this.#breakOff(error);
     }
     recorder.endStep();
-    return { gradientNorm: norm, clipFactor, nonFinite };
+    return { gradientNorm: norm, ...outcome };
   }
 
   /** Before anything is read after a dropped step. The step before it was accepted: what still moves for it comes to its end. */

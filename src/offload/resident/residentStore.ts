@@ -120,8 +120,8 @@ export class ResidentStore implements ParameterStore {
         const gradients = new Map(trainable.map((parameter) => [parameter, this.#gradientOf(parameter)]));
         this.#norms.begin();
         this.#norms.take(trainable, [...gradients.values()]);
-        const { norm, clipFactor, nonFinite } = this.#norms.total(trainable, clipNorm, lossScale);
-        if (nonFinite === null) {
+        const { norm, ...outcome } = this.#norms.total(trainable, clipNorm, lossScale);
+        if (outcome.nonFinite === null) {
           this.prepareState();
           const tensors = trainable.map((parameter) => {
             const state = this.#states.get(parameter)!;
@@ -134,10 +134,10 @@ export class ResidentStore implements ParameterStore {
               parameterOut: master === undefined ? null : parameter.tensor.handle,
             };
           });
-          native().optimizerUpdateMany(rule, groups, trainable.map(groupOf), clipFactor / lossScale, tensors, threads);
+          native().optimizerUpdateMany(rule, groups, trainable.map(groupOf), outcome.clipFactor / lossScale, tensors, threads);
         }
         this.#gradients.clear();
-        return { gradientNorm: norm, clipFactor, nonFinite };
+        return { gradientNorm: norm, ...outcome };
       }),
     );
   }

@@ -1,0 +1,51 @@
+/** Where infinite or NaN numbers of a step came from first. */
+import type { Unit } from '../../nn/index.ts';
+
+export interface NonFiniteOrigin {
+  /**
+   * `input`: what a unit was called with; `parameter`: a weight; `output`: what a unit computed from finite numbers;
+   * `loss`: what came after the last unit; `gradient`: backward, after a sound forward pass.
+   */
+  readonly kind: 'input' | 'parameter' | 'output' | 'loss' | 'gradient';
+  /** From 0; null where all micro-batches are summed. */
+  readonly microBatch: number | null;
+  readonly unit: string | null;
+  readonly parameter: string | null;
+}
+
+/** As the end of a sentence: "first met in …". */
+export function originText({ kind, microBatch, unit, parameter }: NonFiniteOrigin): string {
+  const where = microBatch === null ? '' : ` of micro-batch ${microBatch + 1}`;
+  switch (kind) {
+    case 'input':
+      return `the input of ${unit} in the forward pass${where}`;
+    case 'parameter':
+      return `the weights of ${unit}: ${parameter} is infinite or NaN itself`;
+    case 'output':
+      return `the output of ${unit} in the forward pass${where}, from finite inputs and weights`;
+    case 'loss':
+      return `the loss${where}, which is made from finite outputs of all units`;
+    case 'gradient':
+      return `the gradient of ${parameter} in the backward pass of ${unit}, after a finite forward pass`;
+  }
+}
+
+/**
+ * The unit in whose backward bad gradients appeared first, judged by which parameters have them: backward walks from the
+ * last unit to the first and spreads them. A tied parameter speaks for none of its units while another does.
+ */
+export function gradientOrigin(units: readonly Unit[], suspects: readonly string[]): NonFiniteOrigin | null {
+  const names = new Set(suspects);
+  const owners = new Map<string, number>();
+  for (const unit of units) {
+    for (const { name } of unit.parameters) owners.set(name, (owners.get(name) ?? 0) + 1);
+  }
+  const tied = (name: string): boolean => owners.get(name)! > 1;
+  for (const speaks of [(name: string) => !tied(name), () => true]) {
+    for (const unit of [...units].reverse()) {
+      const bad = unit.parameters.find(({ name }) => names.has(name) && speaks(name));
+      if (bad !== undefined) return { kind: 'gradient', microBatch: null, unit: unit.name, parameter: bad.name };
+    }
+  }
+  return null;
+}
