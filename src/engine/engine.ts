@@ -271,14 +271,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /**
    * Where the infinite or NaN numbers of the last step came from: runs its forward passes again, with the same random
    * numbers, and looks at all that crosses a unit's edge. `loss` makes the loss of a micro-batch, as in the step.
-   * `suspects` are the parameters with bad gradients. Returns null when everything is finite now. Call it from `inspect` or
-   * after `step`, with the inputs still there.
+   * `suspects` are the parameters with bad gradients. Call it from `inspect` or after `step`, with the inputs still there.
    */
   findNonFinite(
     microBatches: number,
     loss: (microBatch: number) => Tensor,
     suspects: readonly string[] = [],
-  ): NonFiniteOrigin | null {
+  ): NonFiniteOrigin {
     for (let microBatch = 0; microBatch < microBatches; microBatch++) {
       randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch });
       const checking = new CheckingRunner(this.store);

@@ -15,10 +15,11 @@ import { type Context, launch } from './launch.ts';
 import { type Observation, observe } from './observing.ts';
 import { type Recording, reasonOf, recordingSteps, startRecording } from './recording.ts';
 import { finishedText, resume } from './resume.ts';
+import { rewind } from './rewind.ts';
 import { saveCheckpoint } from './saving.ts';
 import { shown } from './shownPath.ts';
 import { totalStepsOf } from './totalSteps.ts';
-import { Trainer } from './trainer.ts';
+import { type Recovery, Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';
 
 export interface TrainingIo {
@@ -154,7 +155,14 @@ async function train(
   });
   const hooks = [recordingSteps(run.record), reporting(progress), saving, evaluating(config, run.validation, progress)];
   const task = languageTask(context.device);
-  await new Trainer({ engine, task, data, totalSteps, signal, hooks }).fit();
+  const recovery: Recovery = {
+    last: () => saved?.path ?? (resumedFrom === null ? null : shown(resumedFrom)),
+    async rewind() {
+      const { step, path } = await rewind({ engine, built, data, config });
+      progress.note(`back at ${shown(path)} (step ${step})`, { kind: 'rewind', step });
+    },
+  };
+  await new Trainer({ engine, task, data, totalSteps, signal, hooks, recovery }).fit();
   return (saved as { path: string } | null)?.path ?? null;
 }
 

@@ -1,8 +1,11 @@
 import { TierraError } from '../core/errors.ts';
 import type { DataSource } from '../data/index.ts';
 import { closeScope, openScope, type Tensor } from '../tensor/index.ts';
-import type { Engine } from './engine.ts';
+import type { Engine, StepOutcome } from './engine.ts';
 import type { Hook, StepSummary } from './hooks.ts';
+import { nonFiniteError } from './numerics/nonFiniteError.ts';
+import type { NonFiniteOrigin } from './numerics/origin.ts';
+import { NonFinitePolicy, type NonFiniteSettings } from './numerics/policy.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model; the task knows which
 type AnyEngine = Engine<any, any, any>;
@@ -27,6 +30,16 @@ export interface TrainerOptions<Batch> {
   readonly hooks?: readonly Hook[];
   /** Aborted to stop after the current step. */
   readonly signal?: AbortSignal;
+  /** The run's checkpoints, for `train.nonFinite`. */
+  readonly recovery?: Recovery;
+}
+
+/** Where a run can go back to. */
+export interface Recovery {
+  /** The last checkpoint, for people; null without one. */
+  last(): string | null;
+  /** Takes engine and data back to it. */
+  rewind(): Promise<void>;
 }
 
 /** The training loop: batches to steps, with hooks at every turn. */
@@ -37,6 +50,13 @@ export class Trainer<Batch = unknown> {
   readonly totalSteps: number;
   readonly #hooks: readonly Hook[];
   readonly #signal: AbortSignal | undefined;
+  readonly #recovery: Recovery | null;
+  readonly #nonFinite: NonFiniteSettings;
+  readonly #policy: NonFinitePolicy;
+  /** Places in the data whose batches are left out: steps that ended in a rewind. */
+  readonly #leftOut = new Set<string>();
+  /** Where the data stood before the step under way. */
+  #stepBegan = '';
   #stopped = false;
 
   constructor(options: TrainerOptions<Batch>) {
@@ -46,6 +66,10 @@ export class Trainer<Batch = unknown> {
     this.totalSteps = options.totalSteps;
     this.#hooks = options.hooks ?? [];
     this.#signal = options.signal;
+    this.#recovery = options.recovery ?? null;
+    const { nonFinite, nonFiniteLimit } = this.engine.context.config.train;
+    this.#nonFinite = { action: nonFinite, limit: nonFiniteLimit };
+    this.#policy = new NonFinitePolicy(this.#nonFinite);
   }
 
   /** True when training was asked to end before `totalSteps`. */
@@ -90,6 +114,10 @@ export class Trainer<Batch = unknown> {
       }
       await this.#each((hook) => hook.beforeStep?.(this as Trainer));
       const summary = await this.#step(epoch);
+      if (await this.#rewound(summary)) {
+        epoch = -1;
+        continue;
+      }
       await this.#each((hook) => hook.afterStep?.(this as Trainer, summary));
       await letEventsIn();
     }
@@ -101,24 +129,60 @@ export class Trainer<Batch = unknown> {
     return this.#stopped || this.#signal?.aborted === true;
   }
 
+  /** Acts on infinite and NaN numbers. True when the run went back: the step does not count. Throws `E_NUMERICS` to stop. */
+  async #rewound(summary: StepSummary): Promise<boolean> {
+    const { step, origin } = summary;
+    if (origin === null) {
+      if (!summary.overflow) this.#policy.good(step);
+      return false;
+    }
+    const last = this.#recovery?.last() ?? null;
+    const wanted = this.#policy.bad(step);
+    const action = wanted === 'rewind' && last === null ? 'stop' : wanted;
+    await this.#each((hook) => hook.onNonFinite?.(this as Trainer, summary, action));
+    if (action === 'stop') throw nonFiniteError(summary, this.#nonFinite, this.#policy, last);
+    if (action === 'skip') return false;
+    this.#leftOut.add(this.#stepBegan);
+    await this.#recovery!.rewind();
+    return true;
+  }
+
+  /** The micro-batches of the next step. */
+  async #nextBatches(): Promise<Batch[]> {
+    const { engine, data } = this;
+    for (;;) {
+      const { epoch, sample } = data.position();
+      this.#stepBegan = `${epoch}:${sample}`;
+      const batches: Batch[] = [];
+      while (batches.length < engine.accumulate) batches.push(await data.next());
+      if (!this.#leftOut.has(this.#stepBegan)) return batches;
+    }
+  }
+
   async #step(epoch: number): Promise<StepSummary> {
     const { engine, task } = this;
     const began = performance.now();
     engine.zeroGrad();
-    const batches: Batch[] = [];
-    while (batches.length < engine.accumulate) batches.push(await this.data.next());
+    const batches = await this.#nextBatches();
     const losses = task.input === undefined ? this.#oneByOne(batches) : engine.runMicroBatches(batches.map(task.input));
     const tokens = batches.reduce((sum, batch) => sum + task.tokens(batch), 0);
-    // Read once and last: on a GPU each reading waits for the device.
-    const owned = losses.map((loss) => loss.retain());
-    try {
-      const outcome = engine.step();
-      if (outcome === null) throw new TierraError('E_INTERNAL', 'a step ended before its last micro-batch');
-      const loss = owned.reduce((sum, each) => sum + each.item(), 0) / owned.length;
-      return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch };
-    } finally {
-      for (const loss of owned) loss.dispose();
-    }
+    let loss = Number.NaN;
+    let origin: NonFiniteOrigin | null = null;
+    const outcome = engine.step((ended) => {
+      // Read once and last: on a GPU each reading waits for the device.
+      loss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
+      if (!this.#isBad(ended, loss)) return;
+      const lossOf = (microBatch: number): Tensor => task.loss(engine, batches[microBatch]!);
+      origin = engine.findNonFinite(batches.length, lossOf, ended.nonFiniteParameters);
+    });
+    if (outcome === null) throw new TierraError('E_INTERNAL', 'a step ended before its last micro-batch');
+    return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch, origin };
+  }
+
+  /** Ranks must agree, and each knows its own loss only: with several, gradients decide, whose norm they share. */
+  #isBad({ nonFinite, overflow }: StepOutcome, loss: number): boolean {
+    const lossIsBad = this.engine.context.world.size === 1 && !Number.isFinite(loss);
+    return lossIsBad || (nonFinite !== null && !overflow);
   }
 
   #oneByOne(batches: readonly Batch[]): Tensor[] {

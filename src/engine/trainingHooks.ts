@@ -3,6 +3,7 @@ import type { Config } from '../config/index.ts';
 import { BatchSource, type TokenBatch, type TokenDataset } from '../data/index.ts';
 import { type Progress, ThroughputMeter } from '../telemetry/index.ts';
 import type { Hook } from './hooks.ts';
+import { nonFiniteText } from './numerics/nonFiniteError.ts';
 import type { Trainer } from './trainer.ts';
 
 /** Tells `progress` about every step. */
@@ -18,20 +19,23 @@ export function reporting(progress: Progress): Hook {
         secondsLeft: meter.secondsFor(trainer.totalSteps - summary.step),
         memory: trainer.engine.store.use(),
       });
-      const { step, nonFinite, overflow, lossScale } = summary;
-      if (overflow) {
-        progress.note(`step ${step}: fp16 gradients overflowed at loss scale ${lossScale}, nothing was updated`, {
-          kind: 'scale',
-          step,
-          details: { parameter: nonFinite, lossScale },
-        });
-      } else if (nonFinite !== null) {
-        progress.warn(`step ${step}: ${nonFinite} has infinite or NaN gradients, nothing was updated`, {
-          kind: 'skip',
-          step,
-          details: { parameter: nonFinite },
-        });
-      }
+      const { step, nonFinite, overflow, lossScale, origin } = summary;
+      if (!overflow || origin !== null) return;
+      progress.note(`step ${step}: fp16 gradients overflowed at loss scale ${lossScale}, nothing was updated`, {
+        kind: 'scale',
+        step,
+        details: { parameter: nonFinite, lossScale },
+      });
+    },
+    onNonFinite(_trainer, summary, action) {
+      const { step, origin, nonFinite } = summary;
+      const then = {
+        skip: nonFinite === null ? 'its gradients are finite and were used' : 'nothing was updated',
+        rewind: 'going back to the last checkpoint, to leave this batch out',
+        stop: 'the run ends here',
+      }[action];
+      const kind = action === 'rewind' ? 'rewind' : 'skip';
+      progress.warn(`${nonFiniteText(summary)}; ${then}`, { kind, step, details: { ...origin } });
     },
   };
 }

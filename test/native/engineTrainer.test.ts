@@ -21,7 +21,7 @@ const free = (data: readonly Pair[]): void => {
 const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
 
 /** A hook that writes down every call. */
-function recording(log: string[], name = ''): Required<Hook> {
+function recording(log: string[], name = ''): Required<Omit<Hook, 'onNonFinite'>> {
   const note = (text: string) => async (): Promise<void> => {
     await pause();
     log.push(`${name}${text}`);

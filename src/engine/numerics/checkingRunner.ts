@@ -40,7 +40,7 @@ export class CheckingRunner implements UnitRunner {
   #badParameter(unit: Unit): Parameter | null {
     this.#host.acquire(unit, 'forward');
     try {
-      return unit.parameters.find(({ tensor }) => !isFinite(tensor)) ?? null;
+      return unit.parameters.find(({ tensor }) => !isClean(tensor)) ?? null;
     } finally {
       this.#host.release(unit, 'forward');
     }
@@ -51,12 +51,12 @@ export class CheckingRunner implements UnitRunner {
 export function allFinite(value: unknown): boolean {
   let all = true;
   forEachTensor(value, (tensor) => {
-    all &&= isFinite(tensor);
+    all &&= isClean(tensor);
   });
   return all;
 }
 
-function isFinite(tensor: Tensor): boolean {
+function isClean(tensor: Tensor): boolean {
   if (!isFloating(tensor.dtype)) return true;
   return scope(() => noGrad(() => native().sumSquares(ops.contiguous(tensor).handle, 1).nonFinite === 0));
 }

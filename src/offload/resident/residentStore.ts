@@ -134,7 +134,14 @@ export class ResidentStore implements ParameterStore {
               parameterOut: master === undefined ? null : parameter.tensor.handle,
             };
           });
-          native().optimizerUpdateMany(rule, groups, trainable.map(groupOf), outcome.clipFactor / lossScale, tensors, threads);
+          native().optimizerUpdateMany(
+            rule,
+            groups,
+            trainable.map(groupOf),
+            outcome.clipFactor / lossScale,
+            tensors,
+            threads,
+          );
         }
         this.#gradients.clear();
         return { gradientNorm: norm, ...outcome };

@@ -106,6 +106,8 @@ memory:
     train.batchSize = 8 (default)
     train.accumulate = 1 (default)
     train.clipNorm = 1 (default)
+    train.nonFinite = "skip" (default)
+    train.nonFiniteLimit = 5 (default)
     train.logEvery = 10 (default)
     train.evaluateEvery = 100 (default)
     train.evaluateBatches = 20 (default)
