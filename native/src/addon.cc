@@ -13,6 +13,8 @@
 #include "core/random.h"
 #include "core/tensors.h"
 #include "cuda/binding.h"
+#include "dist/backend.h"
+#include "dist/binding.h"
 #include "executor/binding.h"
 #include "io/binding.h"
 #include "memory/binding.h"
@@ -42,6 +44,8 @@ napi_value buildInfo(napi_env env) {
   js::set(env, made, "compiler", js::text(env, __VERSION__));
   js::set(env, made, "cuda", js::boolean(env, kCuda));
   js::set(env, made, "uring", js::boolean(env, kUring));
+  js::set(env, made, "gloo", js::boolean(env, dist::hasGloo()));
+  js::set(env, made, "nccl", js::boolean(env, dist::hasNccl()));
   js::set(env, made, "sourceHash", js::text(env, TIERRA_SOURCE_HASH));
   return made;
 }
@@ -64,6 +68,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerSwaps(env, exports);
   registerExecutors(env, exports);
   registerKernels(env, exports);
+  dist::registerDist(env, exports);
   return exports;
 }
 

@@ -1,6 +1,7 @@
 /** libtorch, CUDA, liburing and the addon itself, with the finders that setup uses. */
 import { existsSync, readFileSync } from 'node:fs';
 import { findCuda } from '../setup/findCuda.mjs';
+import { findNccl, ncclAdvice } from '../setup/findNccl.mjs';
 import { findTorch } from '../setup/findTorch.mjs';
 import { findUring, uringAdvice } from '../setup/findUring.mjs';
 import { inputsFor } from '../setup/flow.mjs';
@@ -68,9 +69,18 @@ function checkCuda(places, torch, env) {
     return [seen, broken('CUDA', found, `Update the driver, or install a torch built for CUDA ${cuda}.`)];
   }
   const { cuda: pieces, looked } = findCuda(torch, env, places.ownTorch);
-  if (pieces !== undefined) return [seen, ok('CUDA', `${torch.cuda}, headers and runtime from ${pieces.from}`)];
+  if (pieces !== undefined) {
+    return [seen, ok('CUDA', `${torch.cuda}, headers and runtime from ${pieces.from}`), checkNccl(torch, env)];
+  }
   const found = [`no headers and runtime of CUDA ${torch.cuda} to build with`, ...looked].join('\n- ');
   return [seen, off('CUDA', found, `${setup} fetches the headers; or install the CUDA ${torch.cuda} toolkit.`)];
+}
+
+/** @param {Torch} torch @param {Env} env @returns {Finding} */
+function checkNccl(torch, env) {
+  const headers = findNccl(torch, env);
+  if (headers !== undefined) return ok('NCCL', `nccl.h in ${headers}`);
+  return off('NCCL', 'no nccl.h: no training on several GPUs', ncclAdvice(torch));
 }
 
 /** @param {Env} env @returns {Finding[]} */
@@ -113,6 +123,10 @@ print("ok" if ring >= 0 else os.strerror(ctypes.get_errno()))`;
   );
 }
 
+/** @param {{ gloo: boolean, nccl: boolean }} info */
+const betweenRanks = (info) =>
+  [info.gloo ? 'Gloo' : '', info.nccl ? 'NCCL' : ''].filter(Boolean).join(' and ') || 'nothing, one process only';
+
 /** @param {Places} places @param {Torch | undefined} torch @param {Env} env @returns {Finding} */
 export function checkAddon(places, torch, env) {
   const name = 'addon';
@@ -121,7 +135,7 @@ export function checkAddon(places, torch, env) {
   const probe = probeAddon(file, contractOf(places.root), env);
   if (!probe.ok) return broken(name, probe.problem, probe.remedy);
   const { info, devices } = probe;
-  const features = `libtorch ${info.torchVersion}, CUDA ${info.cuda ? `on (${devices} devices)` : 'off'}, io_uring ${info.uring ? 'on' : 'off'}`;
+  const features = `libtorch ${info.torchVersion}, CUDA ${info.cuda ? `on (${devices} devices)` : 'off'}, io_uring ${info.uring ? 'on' : 'off'}, between ranks: ${betweenRanks(info)}`;
   if (file !== places.addon) return ok(name, `${features} (TIERRA_ADDON)`);
   const why = torch && whyBuild(places, inputsFor(places, torch, env, findUring(env) !== undefined));
   if (why !== undefined) return off(name, `${features}; works, but is out of date: ${why}`, setup);

@@ -61,6 +61,7 @@ function defineAll(inputs, env) {
     TIERRA_CUDA: cuda ? 'ON' : 'OFF',
     TIERRA_CUDA_INCLUDE: inputs.cudaInclude ?? '',
     TIERRA_CUDA_LIB: inputs.cudaLib === null ? '' : path.dirname(inputs.cudaLib),
+    TIERRA_NCCL_INCLUDE: inputs.ncclInclude ?? '',
     TIERRA_URING: inputs.uring ? 'ON' : 'OFF',
     TIERRA_SOURCE_HASH: inputs.sourceHash,
     // A newer compiler's new warning must not keep a user from installing; our own checks set the variable.

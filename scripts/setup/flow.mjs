@@ -4,6 +4,7 @@ import path from 'node:path';
 import { buildAddon } from './build.mjs';
 import { readWishes } from './env.mjs';
 import { findCuda } from './findCuda.mjs';
+import { findNccl, ncclAdvice } from './findNccl.mjs';
 import { requireTools } from './findTools.mjs';
 import { findTorch } from './findTorch.mjs';
 import { findUring, provideUring } from './findUring.mjs';
@@ -112,8 +113,10 @@ async function build(places, torch, why, wishes, env, output) {
  */
 function announceCuda(places, torch, wishes, env, output) {
   const { cuda, looked } = provideCuda(torch, env, places.ownTorch, { allowed: wishes.torch !== 'skip' }, output);
-  if (cuda !== undefined) output.say(`CUDA headers from ${cuda.from}, runtime ${cuda.lib}`);
-  else {
+  if (cuda !== undefined) {
+    output.say(`CUDA headers from ${cuda.from}, runtime ${cuda.lib}`);
+    if (findNccl(torch, env) === undefined) output.say(`no nccl.h: building without NCCL (${ncclAdvice(torch)})`);
+  } else {
     const list = looked.map((line) => `\n  - ${line}`).join('');
     output.say(`building WITHOUT CUDA although torch has it: no headers and runtime of CUDA ${torch.cuda}${list}`);
   }
@@ -130,6 +133,7 @@ export function inputsFor(places, torch, env, uring) {
     torchCuda: torch.cuda,
     cudaInclude: cuda?.include ?? null,
     cudaLib: cuda?.lib ?? null,
+    ncclInclude: (cuda && findNccl(torch, env)) ?? null,
     uring,
   };
 }
@@ -137,7 +141,8 @@ export function inputsFor(places, torch, env, uring) {
 /** @param {Inputs} inputs */
 export function describeFeatures(inputs) {
   const cuda = inputs.cudaInclude === null ? 'CPU only' : `CUDA ${inputs.torchCuda}`;
-  return `libtorch ${inputs.torchVersion}, ${cuda}, ${inputs.uring ? 'with' : 'without'} io_uring`;
+  const nccl = inputs.ncclInclude === null ? '' : ', NCCL';
+  return `libtorch ${inputs.torchVersion}, ${cuda}${nccl}, ${inputs.uring ? 'with' : 'without'} io_uring`;
 }
 
 /** @param {Places} places */

@@ -7,7 +7,7 @@ import { loadRemedy } from './advice.mjs';
 const child = path.join(path.dirname(fileURLToPath(import.meta.url)), 'probeChild.mjs');
 
 /**
- * @typedef {{ torchVersion: string, compiler: string, cuda: boolean, uring: boolean }} BuildInfo as the addon reports it
+ * @typedef {{ torchVersion: string, compiler: string, cuda: boolean, uring: boolean, gloo: boolean, nccl: boolean }} BuildInfo as the addon reports it
  * @typedef {{ ok: true, info: BuildInfo, devices: number } | { ok: false, problem: string, remedy: string }} Probe
  */
 

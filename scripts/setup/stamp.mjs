@@ -16,6 +16,7 @@ import path from 'node:path';
  * @property {string | null} torchCuda
  * @property {string | null} cudaInclude  null: built without CUDA
  * @property {string | null} cudaLib
+ * @property {string | null} ncclInclude  null: no collectives between GPUs
  * @property {boolean} uring
  */
 
@@ -76,6 +77,7 @@ export function whyBuild(places, inputs) {
     ['contract', 'the contract changed'],
     ['cudaInclude', 'the CUDA headers are elsewhere'],
     ['cudaLib', 'the CUDA runtime is elsewhere'],
+    ['ncclInclude', "NCCL's header is elsewhere, came or went"],
     ['uring', 'liburing came or went'],
   ];
   return reasons.find(([key]) => record[key] !== inputs[key])?.[1];

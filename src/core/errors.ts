@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'E_LAUNCH' // ranks cannot be started, or what their launcher says is incomplete or contradictory
   | 'E_PEER' // another rank died, hangs or does not agree with this one
   | 'E_NUMERICS' // training met infinite or NaN numbers and is to go no further
+  | 'E_COLLECTIVE' // ranks could not communicate: one ended, hangs, or does something else
   | 'E_INTERRUPTED' // stopped on request
   | 'E_INTERNAL'; // a broken invariant of our own
 

@@ -16,9 +16,14 @@ export type Reduction = 'sum' | 'max' | 'min';
 /** Payload at each collective's definition, counted in the addon. */
 export interface CollectiveCounter {
   readonly calls: number;
-  /** Elements and bytes this rank received that were not its own: ring all-gather of a result S over g ranks (g-1)/g S. */
+  /**
+   * Elements and bytes this rank received that were not its own, over g ranks. All-gather of a result S and reduce-scatter of
+   * an input S: (g-1)/g S. All-reduce of S: own part g-1 times, then the other parts; 2 (g-1)/g S where g divides S. Broadcast: S,
+   * nothing at the root. Reduce: S, nothing at the position behind the root (a chain). All-to-all: the rows from others.
+   */
   readonly elementsReceived: number;
   readonly bytesReceived: number;
+  /** What this process spent in the call and in `wait()`: communication that was not hidden. */
   readonly seconds: number;
 }
 

@@ -24,6 +24,8 @@ export interface Rendezvous {
   readonly external: boolean;
   /** In rank 0: a listening socket on that port, inherited from the launcher, so that nobody can take the port first. */
   readonly listenFd?: number;
+  /** How often the job was started before on the same store (torchrun's restarts); its keys are kept apart. 0 if unset. */
+  readonly attempt?: number;
 }
 
 /** A process by itself. */

@@ -71,6 +71,9 @@ export interface BuildInfo {
   readonly compiler: string;
   readonly cuda: boolean;
   readonly uring: boolean;
+  /** What can move bytes between ranks: Gloo between CPUs, NCCL between GPUs. */
+  readonly gloo: boolean;
+  readonly nccl: boolean;
   /** Hash of the sources it was built from, as the installer computed it; empty for a build by hand. */
   readonly sourceHash: string;
 }
@@ -598,6 +601,95 @@ export interface KernelBinding {
   compileKernels(arch: string): CompiledKernel[];
 }
 
+export type StoreId = Brand<'StoreId'>;
+export type GroupId = Brand<'GroupId'>;
+/** A collective under way; used up by `workWait`. */
+export type WorkId = Brand<'WorkId'>;
+
+export interface StoreOptions {
+  /** Where it is served; the server listens on all of its host's addresses. */
+  readonly host: string;
+  /** 0 takes a free port, which `storePort` then says. */
+  readonly port: number;
+  /** True in the one process that serves it; it has the store open like everybody else. */
+  readonly server: boolean;
+  /** In the server: a socket that already listens on the port, or null. */
+  readonly listenFd: number | null;
+  readonly timeoutMs: number;
+}
+
+export interface GroupOptions {
+  readonly name: string;
+  readonly backend: 'gloo' | 'nccl';
+  /** Ranks of the world in the group's order, and this process's position among them. */
+  readonly ranks: readonly number[];
+  readonly rank: number;
+  readonly timeoutMs: number;
+  /** Sums are added in rank order. */
+  readonly deterministic: boolean;
+  /** Gloo: address or interface to listen on; empty takes the address of this host's name. */
+  readonly listenOn: string;
+  /** Where its ranks find each other, below keys that begin with `prefix`; null for a group of one. */
+  readonly store: StoreId | null;
+  readonly prefix: string;
+}
+
+export interface CollectiveCounts {
+  readonly calls: number;
+  readonly elementsReceived: number;
+  readonly bytesReceived: number;
+  /** What the calling thread spent in the call and in waiting for it. */
+  readonly seconds: number;
+}
+
+/**
+ * Groups of ranks over libtorch's c10d: `native/src/dist`. Tensors are contiguous; collectives of one group are called in
+ * the same order by all its ranks and return at once. Failures are `E_COLLECTIVE`, thrown by `workWait`.
+ */
+export interface DistBinding {
+  storeOpen(options: StoreOptions): StoreId;
+  storePort(store: StoreId): number;
+  storeSet(store: StoreId, key: string, value: Uint8Array): void;
+  /** Waits until the key is there. */
+  storeGet(store: StoreId, key: string, timeoutMs: number): Uint8Array;
+  /** Adds to a counter (from 0) and returns the sum. */
+  storeAdd(store: StoreId, key: string, amount: number): number;
+  storeWait(store: StoreId, keys: readonly string[], timeoutMs: number): void;
+  storeHas(store: StoreId, key: string): boolean;
+  storeDelete(store: StoreId, key: string): boolean;
+  storeClose(store: StoreId): void;
+
+  /** Meets the group's other ranks. Throws `E_UNSUPPORTED` for a back end that this build lacks. */
+  groupCreate(options: GroupOptions): GroupId;
+  /** Ends what is under way. */
+  groupDestroy(group: GroupId): void;
+  /** Makes what is under way fail at once, here and so on the other ranks. */
+  groupAbort(group: GroupId): void;
+  groupAllReduce(group: GroupId, tensor: TensorHandle, reduction: 'sum' | 'max' | 'min'): WorkId;
+  groupAllGather(group: GroupId, into: TensorHandle, from: TensorHandle): WorkId;
+  groupReduceScatter(group: GroupId, into: TensorHandle, from: TensorHandle): WorkId;
+  groupBroadcast(group: GroupId, tensor: TensorHandle, root: number): WorkId;
+  groupReduce(group: GroupId, tensor: TensorHandle, root: number): WorkId;
+  /** Rows from and to each position; empty lists for equal parts. */
+  groupAllToAll(
+    group: GroupId,
+    into: TensorHandle,
+    from: TensorHandle,
+    intoSplits: readonly number[],
+    fromSplits: readonly number[],
+  ): WorkId;
+  /** Tags are below 2^30. */
+  groupSend(group: GroupId, tensor: TensorHandle, to: number, tag: number): WorkId;
+  groupReceive(group: GroupId, tensor: TensorHandle, from: number, tag: number): WorkId;
+  groupBarrier(group: GroupId): WorkId;
+  /** Waits, on a GPU by making the current stream wait. */
+  workWait(work: WorkId): void;
+  groupCounters(group: GroupId): Readonly<Record<string, CollectiveCounts>>;
+  groupResetCounters(group: GroupId): void;
+  /** Groups not yet destroyed. */
+  liveGroups(): number;
+}
+
 /** The whole addon. Further parts extend this as they are built. */
 export interface Binding
   extends CoreBinding,
@@ -605,4 +697,5 @@ export interface Binding
     ArenaBinding,
     SwapBinding,
     ExecutorBinding,
-    KernelBinding {}
+    KernelBinding,
+    DistBinding {}

@@ -1,0 +1,24 @@
+/** For scripts that run as ranks (`ranks.ts`). */
+import { type Dtype, ops, type Tensor } from '../../src/tensor/index.ts';
+
+/** Tells the test that this rank has come to a named place. */
+export function mark(name: string): void {
+  process.send!({ mark: name });
+}
+
+/** What `body` throws, as a test compares it. */
+export function thrown(body: () => unknown): { code: string; message: string; details: Record<string, unknown> } {
+  try {
+    body();
+  } catch (error) {
+    const { code, message, details } = error as { code: string; message: string; details: Record<string, unknown> };
+    return { code, message, details };
+  }
+  throw new Error('nothing was thrown');
+}
+
+/** A tensor of these numbers. */
+export const tensorOf = (values: readonly number[], dtype: Dtype = 'float64', shape?: readonly number[]): Tensor =>
+  ops.to(ops.fromArray(values, shape ?? [values.length], { dtype: 'float64' }), { dtype });
+
+export const valuesOf = (tensor: Tensor): number[] => ops.toArray(ops.to(tensor, { dtype: 'float64' }));
