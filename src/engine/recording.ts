@@ -1,10 +1,14 @@
 /** What `tierra train` keeps of a run: the store, TensorBoard and Prometheus files, as the `record:` section says. */
 import { cpus, hostname, release, totalmem } from 'node:os';
+import path from 'node:path';
 import { formatError, isTierraError } from '../core/errors.ts';
 import { native } from '../native/load.ts';
 import { noRecord, type Progress, RecordingProgress, type RunRecord } from '../telemetry/index.ts';
+import { PrometheusRecord } from '../telemetry/prometheus/prometheusRecord.ts';
 import { gitState } from '../telemetry/record/git.ts';
+import { several } from '../telemetry/record/several.ts';
 import { StoreRecord } from '../telemetry/runStore/storeRecord.ts';
+import { TensorboardRecord } from '../telemetry/tensorboard/tensorboardRecord.ts';
 import { createdBy } from './checkpoint/manifest.ts';
 import type { Hook } from './hooks.ts';
 import type { Context } from './launch.ts';
@@ -43,25 +47,38 @@ export function startRecording(context: Context, progress: Progress, signal: Abo
   };
 }
 
+/** Every place that the `record:` section names. One that cannot be opened does not keep the others from being written. */
 function openRecord(context: Context, progress: Progress): RunRecord {
-  const { config } = context;
-  if (config.record === null) return noRecord;
+  const { record, name, train } = context.config;
+  if (record === null) return noRecord;
+  const onTrouble = (text: string): void => progress.warn(text);
+  const records: RunRecord[] = [];
   try {
-    return new StoreRecord({
-      file: config.record.store,
-      name: config.name,
-      output: config.train.output,
-      config,
-      git: gitState(process.cwd()),
-      machine: machineOf(context),
-      host: hostname(),
-      onTrouble: (text) => progress.warn(text),
-    });
+    records.push(openStoreRecord(context, record.store, onTrouble));
   } catch (error) {
     if (!isTierraError(error)) throw error;
     progress.warn(`this run is not recorded: ${formatError(error)}`);
-    return noRecord;
   }
+  if (record.tensorboard !== false) {
+    const folder = record.tensorboard === true ? path.join(train.output, 'tensorboard') : record.tensorboard;
+    records.push(new TensorboardRecord({ folder, host: hostname(), config: context.config, onTrouble }));
+  }
+  if (record.prometheus !== null) records.push(new PrometheusRecord({ target: record.prometheus, name, onTrouble }));
+  return several(records);
+}
+
+function openStoreRecord(context: Context, file: string, onTrouble: (text: string) => void): RunRecord {
+  const { config } = context;
+  return new StoreRecord({
+    file,
+    name: config.name,
+    output: config.train.output,
+    config,
+    git: gitState(process.cwd()),
+    machine: machineOf(context),
+    host: hostname(),
+    onTrouble,
+  });
 }
 
 function machineOf({ threads, world }: Context): Readonly<Record<string, unknown>> {

@@ -29,6 +29,8 @@ export interface StoreRecordOptions {
   readonly git: unknown;
   readonly machine: unknown;
   readonly host: string;
+  /** Milliseconds since 1970; `Date.now` when not given. */
+  readonly now?: () => number;
   /** Told once when the record cannot be written, and once when it can again. */
   readonly onTrouble: (text: string) => void;
 }
@@ -61,6 +63,7 @@ interface Session {
 export class StoreRecord implements RunRecord {
   readonly #options: StoreRecordOptions;
   readonly #database: Database;
+  readonly #now: () => number;
   readonly #limit = new EventLimit();
   readonly #memory = new Map<string, TierUse>();
   readonly #sessions: Session[] = [];
@@ -79,6 +82,7 @@ export class StoreRecord implements RunRecord {
   /** Opens the store. Throws as `openStore` does. */
   constructor(options: StoreRecordOptions) {
     this.#options = options;
+    this.#now = options.now ?? Date.now;
     this.#database = openStore(options.file, { busyMs: patientMs });
     // Taken over every 16 MB rather than every 4: each time waits for the disk.
     this.#database.pragma('wal_autocheckpoint = 4000');
@@ -109,7 +113,7 @@ export class StoreRecord implements RunRecord {
       }
       const parent = from === null ? undefined : runHolding(database, from);
       const id = newRunId(database, name);
-      const row = { id, name, output: key, created_ms: Date.now(), parent: parent?.id ?? null };
+      const row = { id, name, output: key, created_ms: this.#now(), parent: parent?.id ?? null };
       insertRow(database, 'runs', { ...row, parent_step: parent === undefined ? null : completedSteps });
       this.#run = runOf(database, key)!;
     });
@@ -126,7 +130,7 @@ export class StoreRecord implements RunRecord {
     let session = this.#sessions.at(-1);
     if (session === undefined) return;
     if (row.step <= session.lastStep) session = this.#rewind(row.step - 1);
-    const nowMs = Date.now();
+    const nowMs = this.#now();
     if (session.current !== null && session.current.nextStep !== row.step) close(session);
     session.current ??= new StepBuffer(row.step);
     session.current.push(row, nowMs);
@@ -137,7 +141,7 @@ export class StoreRecord implements RunRecord {
   }
 
   event(text: string, { kind, step, details }: RecordedAs): void {
-    const atMs = Date.now();
+    const atMs = this.#now();
     const omitted = this.#limit.admit(kind, atMs);
     if (omitted === null) return;
     const all = omitted === 0 ? details : { ...details, omittedBefore: omitted };
@@ -182,7 +186,7 @@ export class StoreRecord implements RunRecord {
     if (session === undefined) return;
     close(session);
     this.#operations.push((database) =>
-      endSession(database, session.number, { outcome, reason: reason ?? null, nowMs: Date.now() }),
+      endSession(database, session.number, { outcome, reason: reason ?? null, nowMs: this.#now() }),
     );
     this.#database.pragma(`busy_timeout = ${patientMs}`);
     this.flush();
@@ -190,7 +194,7 @@ export class StoreRecord implements RunRecord {
 
   /** Writes what is buffered, in one transaction. What cannot be written now is kept for the next time. */
   flush(): void {
-    const nowMs = Date.now();
+    const nowMs = this.#now();
     this.#flushedMs = nowMs;
     if (!this.#database.open || this.#sessions.length === 0 || this.#nothingNew()) return;
     if (this.#told && !this.#finished && nowMs - this.#failingSinceMs! < retryMs) return;
@@ -260,7 +264,7 @@ export class StoreRecord implements RunRecord {
 
   #newSession(cause: SessionStart['cause'], fromStep: number): Session {
     const session: Session = { number: 0, closed: [], current: null, written: 0, lastStep: fromStep };
-    const startedMs = Date.now();
+    const startedMs = this.#now();
     this.#sessions.push(session);
     this.#operations.push((database) => {
       session.number = insertSession(database, this.#run!.number, { ...this.#start!, cause, fromStep, startedMs });
@@ -272,12 +276,12 @@ export class StoreRecord implements RunRecord {
     const old = this.#sessions.at(-1)!;
     close(old);
     this.#operations.push((database) => {
-      endSession(database, old.number, { outcome: 'rewound', reason: null, nowMs: Date.now() });
+      endSession(database, old.number, { outcome: 'rewound', reason: null, nowMs: this.#now() });
     });
     return this.#newSession('rewind', toStep);
   }
 
-  #insert(table: string, step: number | undefined, row: Row, atMs = Date.now()): void {
+  #insert(table: string, step: number | undefined, row: Row, atMs = this.#now()): void {
     const session = this.#sessions.at(-1);
     if (session === undefined) {
       this.#early.push(() => this.#insert(table, step, row, atMs));
