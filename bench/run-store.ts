@@ -34,6 +34,7 @@ record.begin({ name: 'day', totalSteps: steps, completedSteps: 0, parameters: 1,
 /** Standard normal (Box and Muller). */
 const normal = (): number => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 
+const cpuBefore = process.cpuUsage();
 const flushMs: number[] = [];
 let stepMs = 0;
 for (let step = 1; step <= steps; step++) {
@@ -58,6 +59,7 @@ for (let step = 1; step <= steps; step++) {
   if (step % perSecond === 0) flushMs.push(tookMs);
 }
 record.finish('completed');
+const { user, system } = process.cpuUsage(cpuBefore);
 const openBytes = ['', '-wal'].reduce((sum, end) => sum + (existsSync(file + end) ? statSync(file + end).size : 0), 0);
 record.dispose();
 const bytes = statSync(file).size;
@@ -66,12 +68,22 @@ const database = openStore(file, { mustExist: true, busyMs: 1000 });
 const queries = times(5, () => pointsOf(piecesOf(database, 1), 200));
 database.close();
 const main = path.resolve(import.meta.dirname, '../dist/cli/main.js');
-const shows = times(5, () => {
-  const { status, stderr } = spawnSync(process.execPath, [main, 'runs', 'show', 'day', '--store', file]);
-  if (status !== 0) throw new Error(stderr.toString());
-});
-const bare = times(5, () => spawnSync(process.execPath, [main, '--version']));
+const shows = processes(['runs', 'show', 'day', '--store', file]);
+const bare = processes(['--version']);
 rmSync(folder, { recursive: true });
+
+/** Wall and processor milliseconds of five processes. */
+function processes(args: readonly string[]): { readonly wall: number[]; readonly cpu: number[] } {
+  const cpu: number[] = [];
+  const timed = 'TIMEFORMAT="%U %S"; time "$@" >/dev/null';
+  const wall = times(5, () => {
+    const { status, stderr } = spawnSync('bash', ['-c', timed, 'bash', process.execPath, main, ...args]);
+    if (status !== 0) throw new Error(stderr.toString());
+    const seconds = stderr.toString().trim().split(' ').map(Number);
+    cpu.push(1e3 * seconds.reduce((sum, value) => sum + value, 0));
+  });
+  return { wall, cpu };
+}
 
 function times(count: number, run: () => unknown): number[] {
   return Array.from({ length: count }, () => {
@@ -89,13 +101,16 @@ console.log(`${cpus()[0]?.model.trim()}, ${cpus().length} cores, Node ${process.
 console.log(`load average ${loadBefore.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after\n`);
 console.log('| | |\n|---|---|');
 console.log(`| cost of a step, writing included, mean | ${((1e3 * stepMs) / steps).toFixed(2)} us |`);
+console.log(`| the same on a processor, making up the numbers included | ${((user + system) / steps).toFixed(2)} us |`);
 console.log(
   `| the writing call, once a second: median, 99 %, 99.9 %, longest | ${[0.5, 0.99, 0.999, 1].map((q) => ms(quantile(flushMs, q))).join(', ')} ms |`,
 );
 console.log(`| store, closed | ${(bytes / 1e6).toFixed(1)} MB, ${(bytes / steps).toFixed(2)} bytes a step |`);
 console.log(`| store and log before closing | ${(openBytes / 1e6).toFixed(1)} MB |`);
 console.log(`| reading the curves | ${ms(quantile(queries, 0.5))} ms |`);
-console.log(
-  `| \`tierra runs show\`, whole process | ${ms(quantile(shows, 0.5))} ms (${ms(quantile(shows, 1))} at most) |`,
-);
-console.log(`| \`tierra --version\`, for comparison | ${ms(quantile(bare, 0.5))} ms |`);
+for (const [name, { wall, cpu }] of [
+  ['`tierra runs show`', shows],
+  ['`tierra --version`, for comparison', bare],
+] as const) {
+  console.log(`| ${name} | ${ms(quantile(wall, 0.5))} ms, of them ${ms(quantile(cpu, 0.5))} ms on a processor |`);
+}
