@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { withoutSqlite } from '../unit/runStore/support.ts';
 import { lossesIn, project, run } from './trainProcess.ts';
 
-describe.skipIf(withoutSqlite)('the record of a run', () => {
+describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () => {
   it('holds every step of a run that was continued, and the files that were asked for', async () => {
     const folder = project();
     const options = ['--set', 'record.tensorboard=true', '--set', 'record.prometheus=metrics/run.prom'];
@@ -23,7 +23,10 @@ describe.skipIf(withoutSqlite)('the record of a run', () => {
         { cause: 'resume', fromStep: 6, lastStep: 12, outcome: 'completed' },
       ],
     });
-    const losses = record.steps.map(({ step, loss }: { step: number; loss: number }) => [String(step), loss.toFixed(4)]);
+    const losses = record.steps.map(({ step, loss }: { step: number; loss: number }) => [
+      String(step),
+      loss.toFixed(4),
+    ]);
     expect(Object.fromEntries(losses)).toEqual({ ...lossesIn(first.stdout), ...lossesIn(second.stdout) });
     expect(record.steps).toHaveLength(12);
     for (const { seconds, tokens, lossScale } of record.steps) {
