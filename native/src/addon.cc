@@ -11,6 +11,7 @@
 #include "core/modes.h"
 #include "core/operators.h"
 #include "core/random.h"
+#include "core/splitBackward.h"
 #include "core/tensors.h"
 #include "cuda/binding.h"
 #include "dist/backend.h"
@@ -25,7 +26,7 @@ namespace tierra {
 namespace {
 
 // As in src/native/binding.ts: raised together with every change.
-constexpr double kContract = 7;
+constexpr double kContract = 9;
 
 #ifdef TIERRA_CUDA
 constexpr bool kCuda = true;
@@ -60,6 +61,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerTensors(env, exports);
   registerBytes(env, exports);
   registerAutograd(env, exports);
+  registerSplitBackward(env, exports);
   registerModes(env, exports);
   registerRandom(env, exports);
   registerDevices(env, exports);

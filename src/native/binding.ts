@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 7;
+export const contract = 9;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -78,6 +78,9 @@ export interface BuildInfo {
   readonly sourceHash: string;
 }
 
+/** Weight gradients that wait to be computed. */
+export type DeferredGradients = Brand<'DeferredGradients'>;
+
 /** Tensors, operators, autograd, random state: `native/src/core`. */
 export interface CoreBinding {
   readonly contract: number;
@@ -133,6 +136,22 @@ export interface CoreBinding {
     gradOutputs: readonly (TensorHandle | null)[],
     retainGraph: boolean,
   ): (TensorHandle | null)[];
+  /**
+   * The first half of a backward: gradients of `inputs`, null for those that no output depends on, and a number under which
+   * `gradWeights` computes those of `weights` (leaves) later, from the graph and what arrived in it. Weights that leave the
+   * way to the inputs at several places are computed now. The graph's saved tensors stay until then.
+   */
+  gradInputs(
+    outputs: readonly TensorHandle[],
+    inputs: readonly TensorHandle[],
+    weights: readonly TensorHandle[],
+    gradOutputs: readonly TensorHandle[],
+  ): { readonly gradients: (TensorHandle | null)[]; readonly deferred: DeferredGradients };
+  /** The second half, parallel to the weights; uses `deferred` up. */
+  gradWeights(deferred: DeferredGradients): (TensorHandle | null)[];
+  dropDeferred(deferred: DeferredGradients): void;
+  /** Second halves neither computed nor dropped. */
+  liveDeferred(): number;
   /** Turns graph recording on or off for this thread; returns what it was. */
   setGradMode(on: boolean): boolean;
   /** Enters libtorch's inference mode; every push needs its pop. */

@@ -13,7 +13,18 @@
  */
 import { check, TierraError } from '../core/errors.ts';
 import { native } from '../native/load.ts';
-import { adopt, grad, isFloating, noGrad, ops, scope, type Tensor, withGrad } from '../tensor/index.ts';
+import {
+  adopt,
+  type DeferredGrad,
+  grad,
+  gradInputs,
+  isFloating,
+  noGrad,
+  ops,
+  scope,
+  type Tensor,
+  withGrad,
+} from '../tensor/index.ts';
 import { type OperatorObserver, observingOperators } from '../tensor/operator.ts';
 import { forEachTensor, mapTensors } from '../tensor/scope.ts';
 import { type RandomKey, randomKeys } from './randomKeys.ts';
@@ -53,6 +64,14 @@ interface GlueRecord {
   readonly inputs: readonly Port[] | null;
 }
 
+/** The second half of a unit's backward, and who it belongs to. */
+interface DeferredUnit {
+  readonly unit: Unit;
+  readonly use: number;
+  /** Null: no output of the unit had a gradient. */
+  readonly weights: DeferredGrad | null;
+}
+
 export interface BackwardOptions {
   /** Weight of each loss: `1 / accumulate` for the mean over micro-batches, times the loss scale. Default 1. */
   readonly scale?: number;
@@ -64,6 +83,7 @@ export class Tape implements UnitRunner {
   #ports = new Map<Tensor, Port>();
   #owned: Tensor[] = [];
   #toPark: Port[] = [];
+  #deferred: DeferredUnit[] = [];
 
   constructor(host: UnitHost) {
     this.#host = host;
@@ -160,16 +180,68 @@ export class Tape implements UnitRunner {
     }
   }
 
-  /** Walks the last record; returns its unit, `'glue'`, or null when the tape is empty. */
-  backwardOne(): Unit | 'glue' | null {
+  /** Makes `tensor`, which was computed elsewhere, a leaf: `takeGradient` has its gradient once the tape is walked. */
+  input(tensor: Tensor): void {
+    this.#openPort(tensor.requireGrad(true));
+  }
+
+  /** The gradient of an `input`, whose ownership passes over; null when nothing depended on it. */
+  takeGradient(input: Tensor): Tensor | null {
+    const port = this.#ports.get(input);
+    const gradient = port?.gradient ?? null;
+    if (port !== undefined) port.gradient = null;
+    return gradient;
+  }
+
+  /** As `begin`, from the gradient of a recorded output that was used elsewhere; its ownership passes over. */
+  beginFrom(output: Tensor, gradient: Tensor): void {
+    const port = this.#portOf(output);
+    if (port === null) gradient.dispose();
+    else this.#addGradient(port, gradient);
+  }
+
+  /**
+   * Walks the last record; returns its unit, `'glue'`, or null when the tape is empty. With `'inputs'` only what earlier
+   * records need is computed: `weightsOne` hands out the parameters' gradients later. To the host such a visit is one more forward: it leaves no gradients.
+   */
+  backwardOne(part: 'whole' | 'inputs' = 'whole'): Unit | 'glue' | null {
     const record = this.#records.pop();
     if (record === undefined) return null;
     if (record.kind === 'glue') {
       this.#glueBackward(record);
       return 'glue';
     }
-    this.#unitBackward(record);
+    if (part === 'whole') this.#unitBackward(record);
+    else this.#unitInputs(record);
     return record.unit;
+  }
+
+  /** Computes the parameters' gradients of the unit that `backwardOne('inputs')` walked first; null when none is left. */
+  weightsOne(): Unit | null {
+    const next = this.#deferred.shift();
+    if (next === undefined) return null;
+    const { unit, use, weights } = next;
+    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+    if (weights === null) {
+      this.#host.gradientsReady(
+        unit,
+        use,
+        trainable.map(() => null),
+      );
+      return unit;
+    }
+    this.#host.acquire(unit, 'backward');
+    try {
+      const own = scope(() => weights.take());
+      this.#host.gradientsReady(
+        unit,
+        use,
+        own.map((gradient) => gradient?.keep() ?? null),
+      );
+    } finally {
+      this.#host.release(unit, 'backward');
+    }
+    return unit;
   }
 
   /** Forgets everything recorded and frees what the tape held. */
@@ -180,6 +252,7 @@ export class Tape implements UnitRunner {
     this.#records = [];
     this.#ports.clear();
     this.#toPark = [];
+    for (const { weights } of this.#deferred.splice(0)) weights?.drop();
   }
 
   #unitBackward(record: UnitRecord): void {
@@ -197,20 +270,7 @@ export class Tape implements UnitRunner {
     try {
       for (const port of inputs) this.#unpark(port);
       const gradients = scope(() => {
-        const graph = record.graph ?? this.#again(record);
-        const roots: Tensor[] = [];
-        const weights: (Tensor | null)[] = [];
-        for (const [index, port] of record.outputs.entries()) {
-          const root = graph[index]!;
-          if (port.gradient === null || !root.requiresGrad) continue;
-          roots.push(root);
-          weights.push(port.gradient);
-        }
-        for (const port of inputs) {
-          if (port.gradient === null) continue;
-          roots.push(port.leaf);
-          weights.push(port.gradient);
-        }
+        const { roots, weights } = this.#rootsOf(record);
         return grad(
           roots,
           [...inputs.map((port) => port.leaf), ...trainable.map((parameter) => parameter.tensor)],
@@ -222,6 +282,55 @@ export class Tape implements UnitRunner {
       this.#host.gradientsReady(unit, record.key.use, own);
     } finally {
       this.#host.release(unit, 'backward');
+      for (const tensor of record.graph ?? []) tensor.dispose();
+      for (const port of record.outputs) this.#closePort(port);
+    }
+  }
+
+  /** Where the unit's backward starts, and the gradients there: its outputs, and inputs that later uses gave some to. */
+  #rootsOf(record: UnitRecord): { readonly roots: Tensor[]; readonly weights: Tensor[] } {
+    const graph = record.graph ?? this.#again(record);
+    const roots: Tensor[] = [];
+    const weights: Tensor[] = [];
+    for (const [index, port] of record.outputs.entries()) {
+      const root = graph[index]!;
+      if (port.gradient === null || !root.requiresGrad) continue;
+      roots.push(root);
+      weights.push(port.gradient);
+    }
+    for (const port of record.inputs) {
+      if (port.gradient === null) continue;
+      roots.push(port.leaf);
+      weights.push(port.gradient);
+    }
+    return { roots, weights };
+  }
+
+  #unitInputs(record: UnitRecord): void {
+    const { unit, inputs } = record;
+    const { use } = record.key;
+    if (record.outputs.every((port) => port.gradient === null)) {
+      this.#deferred.push({ unit, use, weights: null });
+      return;
+    }
+    this.#host.acquire(unit, 'forward');
+    try {
+      for (const port of inputs) this.#unpark(port);
+      const gradients = scope(() => {
+        const { roots, weights } = this.#rootsOf(record);
+        const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+        const split = gradInputs(
+          roots,
+          inputs.map((port) => port.leaf),
+          trainable.map((parameter) => parameter.tensor),
+          weights,
+        );
+        this.#deferred.push({ unit, use, weights: split.deferred });
+        return split.gradients;
+      });
+      for (const [index, port] of inputs.entries()) this.#setGradient(port, gradients[index]!);
+    } finally {
+      this.#host.release(unit, 'forward');
       for (const tensor of record.graph ?? []) tensor.dispose();
       for (const port of record.outputs) this.#closePort(port);
     }
