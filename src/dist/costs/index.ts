@@ -1,0 +1,15 @@
+export { type Cluster, linkOf } from './cluster.ts';
+export {
+  type LayerShape,
+  type LayerVolume,
+  linearsOf,
+  type SequenceMode,
+  sequenceVolume,
+  tensorVolume,
+  weightsOf,
+} from './layer.ts';
+export { type LinearShape, type LinearVolume, linearVolume, ranksOfMode, type TensorMode } from './linear.ts';
+export { type MemoryInput, type MemoryPerRank, memoryPerRank } from './memory.ts';
+export { type ModelShape, parametersOf, stepFlops } from './model.ts';
+export { type Mesh, type Prediction, predict, type Work } from './predict.ts';
+export { type MeshProposal, proposeMesh } from './search.ts';
