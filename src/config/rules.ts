@@ -3,7 +3,6 @@ import { isOverride } from './overrides.ts';
 import type { Problem } from './problems.ts';
 import { lossScaleSchema } from './schema/lossScale.ts';
 import { modelSchema } from './schema/model.ts';
-import { parallelSchema } from './schema/parallel.ts';
 import { branches, markOf, peel } from './schemaWalk.ts';
 import {
   formatPath,
@@ -144,7 +143,7 @@ function checkLossScale(tree: SourceTree): Problem[] {
 }
 
 function checkParallel(tree: SourceTree): Problem[] {
-  const axes = Object.keys((peel(parallelSchema).schema as z.ZodObject).shape);
+  const axes = ['dp', 'tp', 'sp', 'ep'];
   return axes
     .map((axis): Path => ['parallel', axis])
     .filter((path) => Number.isSafeInteger(valueAt(tree.root, path)) && Number(valueAt(tree.root, path)) > 1)

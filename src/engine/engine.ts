@@ -18,6 +18,7 @@ import type { Context } from './launch.ts';
 import { allFinite, CheckingRunner } from './numerics/checkingRunner.ts';
 import { gradientOrigin, type NonFiniteOrigin } from './numerics/origin.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
+import type { EnginePipeline } from './pipelining.ts';
 import type { LossScaleState } from './precision/lossScale.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 import { runVertical } from './vertical.ts';
@@ -35,6 +36,8 @@ export interface EngineParts<Input, Output, Label> {
   readonly units: readonly Unit[];
   /** Order over the micro-batches of a step; `auto` is horizontal for `forward` and chosen for `runMicroBatches`. */
   readonly accumulation: 'auto' | 'horizontal' | 'vertical';
+  /** Where other ranks hold other stages of the model. */
+  readonly pipeline?: EnginePipeline<Input>;
 }
 
 /** See `Engine.progress`. */
@@ -69,6 +72,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly #criterion: Criterion<Output, Label> | null;
   readonly #accumulate: number;
   readonly #units: readonly Unit[];
+  readonly #pipeline: EnginePipeline<Input> | null;
   #accumulation: 'auto' | 'horizontal' | 'vertical';
   #tape: Tape;
   #scope: Scope | null = null;
@@ -89,6 +93,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.#criterion = parts.criterion;
     this.#accumulate = parts.context.config.train.accumulate;
     this.#units = parts.units;
+    this.#pipeline = parts.pipeline ?? null;
     this.#accumulation = parts.accumulation;
     this.#tape = new Tape(this.store);
   }
@@ -159,11 +164,19 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     if (open !== null) closeScope(open);
   }
 
-  /** Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. */
+  /**
+   * Runs the model. In train mode the call is recorded; in eval mode nothing is kept and no graph is made. Across pipeline
+   * stages all ranks call it with the same input and get the same output; training there takes `runMicroBatches`.
+   */
   forward(input: Input): Output {
     const checking = this.#checking;
     if (checking !== null) return noGrad(() => withRunner(checking, () => this.model.call(input)));
-    if (!this.#training) return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
+    if (!this.#training) return this.#evaluate(input);
+    if (this.#pipeline !== null) {
+      throw new TierraError('E_STATE', 'engine.forward: a pipeline trains all micro-batches of a step together', {
+        hint: 'Call engine.runMicroBatches(inputs) with a model that returns its loss.',
+      });
+    }
     if (this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     if (this.#accumulation === 'vertical') {
       throw new TierraError('E_STATE', 'engine.forward: vertical accumulation needs all micro-batches at once', {
@@ -176,11 +189,18 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     });
   }
 
+  #evaluate(input: Input): Output {
+    if (this.#pipeline !== null) return this.#pipeline.forward([input])[0] as Output;
+    return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
+  }
+
   /**
    * Forward and backward of all micro-batches of a step, for models that return their loss: one after another, or unit
    * by unit where `memory.accumulation` says so. Returns the losses; `step` comes next.
    */
   runMicroBatches(inputs: readonly Input[]): Tensor[] {
+    const pipeline = this.#pipeline;
+    if (pipeline !== null) return this.#guard('pipeline step', () => this.#runPipeline(pipeline, inputs));
     if (this.#order === 'horizontal') {
       return inputs.map((input) => {
         const loss = this.forward(input) as unknown as Tensor;
@@ -202,6 +222,26 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       this.#microBatch = inputs.length;
       return losses;
     });
+  }
+
+  #runPipeline(pipeline: EnginePipeline<Input>, inputs: readonly Input[]): Tensor[] {
+    if (inputs.length !== this.#accumulate) {
+      throw new TierraError(
+        'E_ARGUMENT',
+        `engine.runMicroBatches: got ${inputs.length} micro-batches, train.accumulate is ${this.#accumulate}`,
+        { hint: 'A pipeline schedule is made for all micro-batches of a step.' },
+      );
+    }
+    this.#beginMicroBatch(inputs[0]!);
+    const losses = pipeline.runStep({
+      batches: inputs,
+      seed: this.context.config.seed,
+      step: this.#steps,
+      scale: this.#lossWeight,
+      keyOf: (microBatch) => microBatch,
+    });
+    this.#microBatch = inputs.length;
+    return losses;
   }
 
   /** The order in force; `auto` becomes vertical where that saves traffic and the model is a sequence of units. */
@@ -278,6 +318,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     loss: (microBatch: number) => Tensor,
     suspects: readonly string[] = [],
   ): NonFiniteOrigin {
+    // A rank of a pipeline sees a part of the model only.
+    if (this.#pipeline !== null) return gradientOrigin(this.#units, suspects);
     for (let microBatch = 0; microBatch < microBatches; microBatch++) {
       randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch });
       const checking = new CheckingRunner(this.store);
@@ -330,6 +372,10 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
    * or to evaluate, and say whether `runMicroBatches` will follow.
    */
   prepare(input: Input, options: { readonly together?: boolean } = {}): void {
+    if (this.#pipeline !== null) {
+      this.#pipeline.prepare(input);
+      return;
+    }
     if (options.together !== true && this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     const course = { microBatches: this.#accumulate, accumulation: this.#order };
     this.store.prepare(course, (host) => this.#trace(host, input));
@@ -337,6 +383,10 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */
   prepareForward(input: Input): void {
+    if (this.#pipeline !== null) {
+      this.#pipeline.prepareForward(input);
+      return;
+    }
     this.store.prepareForward((host) => {
       scope(() => noGrad(() => withRunner(new ForwardRunner(host), () => void this.model.call(input))));
     });

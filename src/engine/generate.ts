@@ -6,10 +6,10 @@ import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { byteTokenizer, loadTokenizer, type Tokenizer } from '../data/index.ts';
 import { alone } from '../dist/index.ts';
-import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
+import { type BuiltModel, buildModel, type LanguageModel, type TokenBatch, valuesFor } from '../models/index.ts';
 import { native } from '../native/load.ts';
 import { ForwardRunner, KeyValueCache, type UnitHost, withRunner } from '../nn/index.ts';
-import { noGrad, ops, scope } from '../tensor/index.ts';
+import { noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { findNewest } from './checkpoint/index.ts';
 import { initialize } from './initialize.ts';
 import { launch } from './launch.ts';
@@ -19,6 +19,8 @@ export interface Generator {
   readonly model: LanguageModel;
   readonly store: UnitHost;
   readonly device: string;
+  /** Runs the model; default: here, on the parameters of `store`. Across pipeline stages `engine.forward` in eval mode, on all ranks. */
+  readonly forward?: (batch: TokenBatch) => Tensor;
 }
 
 export interface SampleSettings extends SamplingSettings {
@@ -29,22 +31,26 @@ export interface SampleSettings extends SamplingSettings {
 
 /** Token ids that continue `prompt`, as they are drawn. Ends at end-of-text, after `tokens`, or at the model's last position. */
 export function* generateIds(
-  { model, store, device }: Generator,
+  generator: Generator,
   prompt: readonly number[],
   settings: SampleSettings,
   stop: { readonly endOfText: number | null; readonly vocabulary: number },
 ): IterableIterator<number> {
+  const { model, device } = generator;
   const training = model.training;
   model.eval();
   native().seed(device, BigInt(settings.seed));
   using cache = new KeyValueCache();
   try {
     let ids = prompt;
+    // Counted here: a rank of a pipeline may hold no layer that caches.
+    let start = 0;
     for (let count = 0; count < settings.tokens; count++) {
-      if (count > 0 && cache.length + ids.length > model.maxLength) return;
-      const next = step(model, store, device, ids, cache, settings, stop.vocabulary);
+      if (count > 0 && start + ids.length > model.maxLength) return;
+      const next = step(generator, ids, { cache, start }, settings, stop.vocabulary);
       if (next === stop.endOfText) return;
       yield next;
+      start += ids.length;
       ids = [next];
     }
   } finally {
@@ -53,18 +59,17 @@ export function* generateIds(
 }
 
 function step(
-  model: LanguageModel,
-  store: UnitHost,
-  device: string,
+  { model, store, device, forward }: Generator,
   ids: readonly number[],
-  cache: KeyValueCache,
+  before: { readonly cache: KeyValueCache; readonly start: number },
   settings: SamplingSettings,
   vocabulary: number,
 ): number {
+  const here = (batch: TokenBatch): Tensor => withRunner(new ForwardRunner(store), () => model.call(batch));
   return scope(() =>
     noGrad(() => {
       const input = ops.fromArray(ids, [1, ids.length], { dtype: 'int64', device });
-      const logits = withRunner(new ForwardRunner(store), () => model.call({ ids: input, cache, start: cache.length }));
+      const logits = (forward ?? here)({ ids: input, ...before });
       return drawToken(ops.select(ops.select(logits, 1, ids.length - 1), 0, 0), settings, vocabulary);
     }),
   );

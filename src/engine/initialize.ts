@@ -1,10 +1,13 @@
 import { TierraError } from '../core/errors.ts';
+import type { Group } from '../dist/index.ts';
+import type { PipelineEvent } from '../dist/pipeline/index.ts';
 import {
   type ActivationPolicy,
   type AnyModule,
   collectUnits,
   type Module,
   parametersOutsideUnits,
+  type Unit,
   type ValueSource,
 } from '../nn/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
@@ -12,9 +15,11 @@ import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
+import { pipelineGroup } from './mesh.ts';
+import { EnginePipeline } from './pipelining.ts';
 import { createStore } from './placement.ts';
 import { totalStepsOf } from './totalSteps.ts';
-import { updateScheduleFor } from './updateSchedule.ts';
+import { type UpdateSchedule, updateScheduleFor } from './updateSchedule.ts';
 
 export interface InitializeOptions<Input, Output, Label> {
   readonly context: Context;
@@ -33,6 +38,10 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly values?: ValueSource;
   /** Hears the plan that `memory:` leads to, and what happens when. */
   readonly observer?: StoreObserver;
+  /** The ranks of this process's pipeline in its order; default: as `parallel.pp` divides the ranks of `context.world`. */
+  readonly pipeline?: Group;
+  /** Hears every action of the pipeline's schedule when this rank is done with it. */
+  readonly onPipelineEvent?: (event: PipelineEvent) => void;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
   readonly criterion?: Criterion<Output, Label>;
 }
@@ -65,6 +74,8 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     ? 1
     : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, context.dtype, options);
+  const group = options.pipeline ?? pipelineGroup(context);
+  if (group !== null && group.size > 1) return inStages(options, group, units, updates);
   const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });
   return new Engine({
     context,
@@ -75,6 +86,20 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     units,
     accumulation: config.memory.accumulation,
   });
+}
+
+function inStages<Input, Output, Label>(
+  options: InitializeOptions<Input, Output, Label>,
+  group: Group,
+  units: readonly Unit[],
+  updates: UpdateSchedule,
+): Engine<Input, Output, Label> {
+  const { context, model, forTraining = true, onPipelineEvent } = options;
+  const pipeline = new EnginePipeline<Input>(context, model as AnyModule, units, group);
+  const { stage, norms } = pipeline;
+  const store = createStore(stage as AnyModule, stage.units, context, updates, { ...options, forTraining, norms });
+  pipeline.open(store, onPipelineEvent);
+  return new Engine({ context, model, store, updates, criterion: null, units, accumulation: 'horizontal', pipeline });
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */

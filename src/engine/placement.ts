@@ -8,6 +8,7 @@ import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
 import { measureMachine } from '../offload/measure/index.ts';
+import type { GradientNorms } from '../offload/norms.ts';
 import type { StoreObserver } from '../offload/observer.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
@@ -21,6 +22,8 @@ export interface StoreOptions {
   readonly values?: ValueSource;
   readonly observer?: StoreObserver;
   readonly forTraining: boolean;
+  /** Default: those of one process. */
+  readonly norms?: GradientNorms;
 }
 
 /** The store that the `memory:` section asks for: chunks on tiers when it sets a budget, everything resident otherwise. */
@@ -32,7 +35,7 @@ export function createStore(
   options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
-  const { values, observer, forTraining } = options;
+  const { values, observer, forTraining, norms } = options;
   const common = {
     seed: config.seed,
     dtype,
@@ -42,6 +45,7 @@ export function createStore(
     threads: context.optimizerThreads,
     ...(values === undefined ? {} : { values }),
     ...(observer === undefined ? {} : { observer }),
+    ...(norms === undefined ? {} : { norms }),
   };
   const { memory } = config;
   if (memory.policy === 'off' || !asksForTiers(memory)) {

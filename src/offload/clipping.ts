@@ -8,15 +8,18 @@ export interface GlobalNorm {
   readonly nonFiniteParameters: readonly string[];
 }
 
+/** Sum of squares of one parameter's gradient, and how many of its elements are infinite or NaN. */
+export interface ParameterNorm {
+  readonly parameter: Parameter;
+  readonly sum: number;
+  readonly nonFinite: number;
+}
+
 /**
  * The global norm from per-parameter sums of squares, added in parameter order (so that chunks, tiers and ranks cannot
  * change it), and the factor that brings it to `clipNorm`: `clipNorm / norm` above it, 1 otherwise. The loss scale is taken out first.
  */
-export function globalNorm(
-  sums: Iterable<{ readonly parameter: Parameter; readonly sum: number; readonly nonFinite: number }>,
-  clipNorm: number | null,
-  lossScale: number,
-): GlobalNorm {
+export function globalNorm(sums: Iterable<ParameterNorm>, clipNorm: number | null, lossScale: number): GlobalNorm {
   let total = 0;
   const bad: string[] = [];
   for (const entry of sums) {

@@ -59,6 +59,12 @@ export class GradientAccumulators {
     return sum;
   }
 
+  /** `gradient` becomes the parameter's total; ownership passes over. */
+  replace(parameter: Parameter, gradient: Tensor): void {
+    this.drop(parameter);
+    this.#byParameter.set(parameter, new Map([['total', gradient.keep()]]));
+  }
+
   /** Frees the parameter's gradient. */
   drop(parameter: Parameter): void {
     for (const tensor of this.#byParameter.get(parameter)?.values() ?? []) tensor.dispose();

@@ -5,7 +5,7 @@
 import { native } from '../native/load.ts';
 import type { Parameter } from '../nn/index.ts';
 import { adopt, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
-import { type GlobalNorm, globalNorm } from './clipping.ts';
+import { type GlobalNorm, globalNorm, type ParameterNorm } from './clipping.ts';
 
 /** Bytes of one result of `sumSquaresStart`. */
 const resultBytes = 16;
@@ -59,6 +59,11 @@ export class StepNorms implements GradientNorms {
   }
 
   total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm {
+    return globalNorm(this.sums(parameters), clipNorm, lossScale);
+  }
+
+  /** What was taken of `parameters`, in their order, and is forgotten then. Waits for the device. */
+  protected sums(parameters: readonly Parameter[]): ParameterNorm[] {
     const found = new Map<Parameter, { readonly sum: number; readonly nonFinite: number }>();
     for (const { parameters: order, results } of this.#pending.values()) {
       const bytes = scope(() => noGrad(() => ops.toBytes(ops.cat(results, 0))));
@@ -70,6 +75,6 @@ export class StepNorms implements GradientNorms {
     }
     const sums = parameters.map((parameter) => ({ parameter, ...(found.get(parameter) ?? { sum: 0, nonFinite: 0 }) }));
     this.begin();
-    return globalNorm(sums, clipNorm, lossScale);
+    return sums;
   }
 }

@@ -3,7 +3,7 @@
  * are: everything resident, or chunks on three tiers. For one device and element type all stores give the same bits.
  */
 import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
-import type { Parameter, UnitHost } from '../nn/index.ts';
+import type { Parameter, Pass, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
 import type { MovementReport } from './observer.ts';
 
@@ -67,6 +67,21 @@ export type TraceRun = (host: UnitHost) => void;
 export interface StepCourse {
   readonly microBatches: number;
   readonly accumulation: 'horizontal' | 'vertical';
+  /** The visits of a step where neither word says it: a pipeline's. Gradients of a unit still come with ascending micro-batches. */
+  readonly order?: VisitOrder;
+}
+
+export interface VisitOrder {
+  readonly visits: readonly {
+    readonly pass: Pass;
+    /** `Unit.index`. */
+    readonly unit: number;
+    readonly microBatch: number;
+    /** Share of the pass's time: backward may come in two visits, the first of which leaves no gradients and is a forward. */
+    readonly part: 'forward' | 'backward' | 'backwardInput' | 'backwardWeight';
+  }[];
+  /** Most bytes on the compute device that no watched micro-batch shows: tensors on their way between ranks. Asked after watching. */
+  besideBytes(): number;
 }
 
 export interface ParameterStore extends UnitHost {

@@ -2,7 +2,7 @@
 import { type Layout, layOut, type ParameterSpec, stepSignature, type Trace } from '../../memory/index.ts';
 import type { Moment } from '../../memory/trace.ts';
 import type { Parameter, Unit } from '../../nn/index.ts';
-import type { StepCourse } from '../store.ts';
+import type { StepCourse, VisitOrder } from '../store.ts';
 import type { Visit } from './traceHost.ts';
 
 /** The model as the planner sees it: units in order of first use, parameters as numbered specs. */
@@ -56,10 +56,14 @@ export function mapModel(visits: readonly Visit[], options: MapOptions): ModelMa
  * visit and is no part of the step.
  */
 export function trainingTrace(map: ModelMap, visits: readonly Visit[], course: StepCourse, floorBytes: number): Trace {
-  const { microBatches, accumulation } = course;
+  const { microBatches, accumulation, order } = course;
   const vertical = accumulation === 'vertical' && microBatches > 1;
-  const moments: Omit<Moment, 'index'>[] = [];
-  for (const microBatch of vertical ? [-1] : Array.from({ length: microBatches }, (_, index) => index)) {
+  const moments: Omit<Moment, 'index'>[] = order === undefined ? [] : orderedMoments(map, visits, order);
+  for (const microBatch of order !== undefined
+    ? []
+    : vertical
+      ? [-1]
+      : Array.from({ length: microBatches }, (_, index) => index)) {
     for (const { unit, pass, seconds, beforeBytes, peakBytes } of visits) {
       const between = beforeBytes - floorBytes;
       moments.push({
@@ -77,6 +81,35 @@ export function trainingTrace(map: ModelMap, visits: readonly Visit[], course: S
     moments.push({ pass, unit: -1, microBatch: -1, chunks: [], seconds: 0, nonModelBytes });
   }
   return finish(map, moments, 'training', course);
+}
+
+/**
+ * Moments in an order of their own. What lies between a micro-batch's visits is there from its forward to its backward,
+ * once for every micro-batch on its way.
+ */
+function orderedMoments(map: ModelMap, visits: readonly Visit[], order: VisitOrder): Omit<Moment, 'index'>[] {
+  const beside = order.besideBytes();
+  const watched = new Map<string, { readonly visit: Visit; readonly leaves: number }>();
+  for (const [index, visit] of visits.entries()) {
+    const next = visits[index + 1];
+    const leaves = (next?.beforeBytes ?? visit.afterBytes) - visit.beforeBytes;
+    watched.set(`${visit.pass} ${visit.unit.index}`, { visit, leaves });
+  }
+  let held = 0;
+  return order.visits.map(({ pass, unit, microBatch, part }) => {
+    const { visit, leaves } = watched.get(`${part === 'forward' ? 'forward' : 'backward'} ${unit}`)!;
+    const nonModelBytes = Math.max(0, held + beside + visit.peakBytes - visit.beforeBytes);
+    // The graph stays until both halves of a backward are done.
+    if (part !== 'backwardInput') held = Math.max(0, held + leaves);
+    return {
+      pass,
+      unit: map.layoutUnit.get(unit)!,
+      microBatch,
+      chunks: map.layout.chunksOfUnit[map.layoutUnit.get(unit)!]!,
+      seconds: visit.seconds * (part === 'backwardInput' || part === 'backwardWeight' ? 0.5 : 1),
+      nonModelBytes,
+    };
+  });
 }
 
 /** Gradients of several uses are added up in one wide tensor, the largest parameter's at most. */

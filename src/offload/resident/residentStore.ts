@@ -103,6 +103,11 @@ export class ResidentStore implements ParameterStore {
     return this.#gradients.total(parameter);
   }
 
+  /** `gradient` becomes the parameter's gradient of this step; ownership passes over. */
+  setGradient(parameter: Parameter, gradient: Tensor): void {
+    this.#gradients.replace(parameter, gradient);
+  }
+
   applyUpdate(): UpdateResult {
     this.#timeline.begin();
     const result = this.#update();

@@ -172,6 +172,9 @@ memory:
     parallel.tp = 1 (default)
     parallel.sp = 1 (default)
     parallel.ep = 1 (default)
+    parallel.pipeline.schedule = "1f1b" (default)
+    parallel.pipeline.chunks = "auto" (default)
+    parallel.pipeline.cuts = "balanced" (default)
     parallel.backend = "auto" (default)"
   `);
 });

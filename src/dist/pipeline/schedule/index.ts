@@ -3,6 +3,7 @@ export { checkSchedule } from './check.ts';
 export { type ScheduleCosts, unitCosts } from './costs.ts';
 export { draw } from './draw.ts';
 export { type BubbleInput, closedFormBubble } from './formulas.ts';
+export { forwardOnly } from './forwardOnly.ts';
 export { type RankOutcome, type SimulatedEvent, type Simulation, simulate, type TransferModel } from './simulate.ts';
 export { withTransfers } from './transfers.ts';
 export {

@@ -1,0 +1,7 @@
+export { layOutPipeline, type PipelineLayout, type PipelineSettings, rankOfUnit, unitWork } from './layout.ts';
+export { PipelineNorms, type PipelineNormsOptions } from './norms.ts';
+export { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partition.ts';
+export { type PipelineEvent, type PipelineParts, PipelineRunner, type PipelineStep } from './runner.ts';
+export * from './schedule/index.ts';
+export { type GradientAccess, type Ownership, ownership, type SharedParameter, sumShared } from './shared.ts';
+export { StageModel } from './stageModel.ts';

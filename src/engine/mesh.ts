@@ -1,0 +1,27 @@
+/** The ranks of this process's world along the axes of `parallel:`, met once for each context. */
+import { connect, type Group } from '../dist/index.ts';
+import { type Mesh, makeMesh } from '../dist/mesh.ts';
+import type { Context } from './launch.ts';
+
+const known = new WeakMap<Context, Mesh>();
+
+/** Throws `E_CONFIG` with the equation when the degrees do not multiply to the number of ranks. */
+export function meshOf(context: Context): Mesh {
+  let mesh = known.get(context);
+  if (mesh === undefined) {
+    const { config, world, backend, device } = context;
+    const peers = connect(world, { backend, device, deterministic: config.runtime.deterministic });
+    // A failed process must not wait for the others; one that ends well serves their last questions.
+    process.once('exit', (code) => {
+      if (code === 0) peers.dispose();
+    });
+    const { dp, pp, tp, sp, ep } = config.parallel;
+    mesh = makeMesh(peers, { dp, pp, tp, sp, ep });
+    known.set(context, mesh);
+  }
+  return mesh;
+}
+
+/** The ranks of this process's pipeline; null where there is none. */
+export const pipelineGroup = (context: Context): Group | null =>
+  context.config.parallel.pp === 1 ? null : meshOf(context).group('pp');
