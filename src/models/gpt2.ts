@@ -5,9 +5,11 @@ import {
   attend,
   Dropout,
   Embedding,
+  type EmbeddingLayer,
   init,
   LayerNorm,
-  LinearInOut,
+  type LinearLayer,
+  layers,
   Module,
   splitHeads,
 } from '../nn/index.ts';
@@ -34,13 +36,13 @@ export interface Gpt2Config {
 }
 
 class Gpt2Embedding extends Module<[Tensor, number], Tensor> {
-  readonly wte: Embedding;
+  readonly wte: EmbeddingLayer;
   readonly wpe: Embedding;
   readonly drop: Dropout;
 
   constructor(config: Gpt2Config) {
     super();
-    this.wte = new Embedding(config.vocab_size, config.n_embd, init.normal(config.initializer_range));
+    this.wte = layers().embedding(config.vocab_size, config.n_embd, init.normal(config.initializer_range));
     this.wpe = new Embedding(config.n_positions, config.n_embd, init.normal(config.initializer_range));
     this.drop = new Dropout(config.embd_pdrop);
   }
@@ -52,19 +54,22 @@ class Gpt2Embedding extends Module<[Tensor, number], Tensor> {
 }
 
 class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
-  readonly c_attn: LinearInOut;
-  readonly c_proj: LinearInOut;
+  readonly c_attn: LinearLayer;
+  readonly c_proj: LinearLayer;
   readonly drop: Dropout;
-  readonly #heads: number;
+  readonly #headSize: number;
   readonly #dropout: number;
 
   constructor(config: Gpt2Config) {
     super();
     const { n_embd: width, initializer_range: std } = config;
-    this.c_attn = new LinearInOut(width, 3 * width, init.normal(std), init.zeros);
-    this.c_proj = new LinearInOut(width, width, init.normal(std / Math.sqrt(2 * config.n_layer)), init.zeros);
+    const headSize = width / config.n_head;
+    const small = init.normal(std / Math.sqrt(2 * config.n_layer));
+    const inner = { along: 'out', sections: 3, unit: headSize } as const;
+    this.c_attn = layers().linearInOut(width, 3 * width, init.normal(std), init.zeros, inner);
+    this.c_proj = layers().linearInOut(width, width, small, init.zeros, { along: 'in', unit: headSize });
     this.drop = new Dropout(config.resid_pdrop);
-    this.#heads = config.n_head;
+    this.#headSize = headSize;
     this.#dropout = config.attn_pdrop;
   }
 
@@ -73,7 +78,9 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
   }
 
   forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
-    const [query, key, value] = ops.chunk(this.c_attn.call(x), 3, 2).map((part) => splitHeads(part, this.#heads));
+    const [query, key, value] = ops
+      .chunk(this.c_attn.call(x), 3, 2)
+      .map((part) => splitHeads(part, part.size(2) / this.#headSize));
     const options = { causal: true, dropout: this.training ? this.#dropout : 0 };
     const mixed = attend([query!, key!, value!], null, { cache, layer }, options, start);
     return this.drop.call(this.c_proj.call(mixed));
@@ -81,8 +88,8 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
 }
 
 class Gpt2Mlp extends Module<[Tensor], Tensor> {
-  readonly c_fc: LinearInOut;
-  readonly c_proj: LinearInOut;
+  readonly c_fc: LinearLayer;
+  readonly c_proj: LinearLayer;
   readonly drop: Dropout;
   readonly #activation: ActivationName;
 
@@ -90,8 +97,9 @@ class Gpt2Mlp extends Module<[Tensor], Tensor> {
     super();
     const { n_embd: width, initializer_range: std } = config;
     const hidden = config.n_inner ?? 4 * width;
-    this.c_fc = new LinearInOut(width, hidden, init.normal(std), init.zeros);
-    this.c_proj = new LinearInOut(hidden, width, init.normal(std / Math.sqrt(2 * config.n_layer)), init.zeros);
+    const small = init.normal(std / Math.sqrt(2 * config.n_layer));
+    this.c_fc = layers().linearInOut(width, hidden, init.normal(std), init.zeros, { along: 'out' });
+    this.c_proj = layers().linearInOut(hidden, width, small, init.zeros, { along: 'in' });
     this.drop = new Dropout(config.resid_pdrop);
     this.#activation = config.activation_function;
   }

@@ -1,31 +1,25 @@
-import { Linear, Module, type Parameter } from '../nn/index.ts';
-import { linearCrossEntropy } from '../nn/losses.ts';
+import { type HeadLayer, layers, Module, type Parameter } from '../nn/index.ts';
 import { ops, type Tensor } from '../tensor/index.ts';
 
 /**
- * The end of a language model: final norm, projection to the vocabulary, and with labels the loss, taken in chunks of
- * tokens so that the full logits never exist.
+ * The end of a language model: final norm, projection to the vocabulary, and with labels the loss.
  */
 export class LanguageHead extends Module<[Tensor, Tensor | null], Tensor> {
   readonly norm: Module<[Tensor], Tensor>;
-  readonly projection: Linear;
+  readonly projection: HeadLayer;
 
   /** `tied` is the embedding's weight `[vocabulary, width]` where head and embedding share it. */
   constructor(norm: Module<[Tensor], Tensor>, width: number, vocabulary: number, tied: Parameter | null, std: number) {
     super();
     this.norm = norm;
     const init = (tensor: Tensor) => ops.normalInPlace(tensor, 0, std);
-    this.projection = new Linear(
-      width,
-      vocabulary,
-      tied === null ? { bias: false, init } : { bias: false, weight: tied },
-    );
+    this.projection = layers().head(width, vocabulary, { init, weight: tied });
   }
 
   /** x `[b, t, width]`; labels `[b, t]` give the mean loss, null the logits `[b, t, vocabulary]`. */
   forward(x: Tensor, labels: Tensor | null): Tensor {
     const hidden = this.norm.call(x);
     if (labels === null) return this.projection.call(hidden);
-    return linearCrossEntropy(hidden, this.projection.weight.tensor, labels);
+    return this.projection.loss(hidden, labels);
   }
 }

@@ -5,9 +5,10 @@
 import {
   type ActivationName,
   attend,
-  Embedding,
+  type EmbeddingLayer,
   init,
-  Linear,
+  type LinearLayer,
+  layers,
   Module,
   RMSNorm,
   Rotary,
@@ -50,11 +51,11 @@ export interface LlamaConfig {
 }
 
 class TokenEmbedding extends Module<[Tensor, number], Tensor> {
-  readonly tokens: Embedding;
+  readonly tokens: EmbeddingLayer;
 
   constructor(config: LlamaConfig) {
     super();
-    this.tokens = new Embedding(config.vocab_size, config.hidden_size, init.normal(config.initializer_range));
+    this.tokens = layers().embedding(config.vocab_size, config.hidden_size, init.normal(config.initializer_range));
   }
 
   forward(ids: Tensor): Tensor {
@@ -63,26 +64,29 @@ class TokenEmbedding extends Module<[Tensor, number], Tensor> {
 }
 
 class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
-  readonly q_proj: Linear;
-  readonly k_proj: Linear;
-  readonly v_proj: Linear;
-  readonly o_proj: Linear;
-  readonly q_norm: RMSNorm | null;
-  readonly k_norm: RMSNorm | null;
+  readonly q_proj: LinearLayer;
+  readonly k_proj: LinearLayer;
+  readonly v_proj: LinearLayer;
+  readonly o_proj: LinearLayer;
+  readonly q_norm: Module<[Tensor], Tensor> | null;
+  readonly k_norm: Module<[Tensor], Tensor> | null;
   readonly #config: LlamaConfig;
   readonly #rotary: Rotary;
+  readonly #enter = layers().enter;
 
   constructor(config: LlamaConfig, rotary: Rotary) {
     super();
     const { hidden_size: width, head_dim: size, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
     const weights = { init: init.normal(config.initializer_range), biasInit: init.zeros };
     const inner = { ...weights, bias: config.attention_bias };
-    this.q_proj = new Linear(width, heads * size, inner);
-    this.k_proj = new Linear(width, kvHeads * size, inner);
-    this.v_proj = new Linear(width, kvHeads * size, inner);
-    this.o_proj = new Linear(heads * size, width, { ...weights, bias: config.attention_output_bias });
-    this.q_norm = config.qk_norm ? new RMSNorm(size, config.rms_norm_eps) : null;
-    this.k_norm = config.qk_norm ? new RMSNorm(size, config.rms_norm_eps) : null;
+    const byHeads = { along: 'out', unit: size, entered: true } as const;
+    this.q_proj = layers().linear(width, heads * size, inner, byHeads);
+    this.k_proj = layers().linear(width, kvHeads * size, inner, byHeads);
+    this.v_proj = layers().linear(width, kvHeads * size, inner, byHeads);
+    const outer = { ...weights, bias: config.attention_output_bias };
+    this.o_proj = layers().linear(heads * size, width, outer, { along: 'in', unit: size });
+    this.q_norm = config.qk_norm ? layers().headNorm(size, config.rms_norm_eps) : null;
+    this.k_norm = config.qk_norm ? layers().headNorm(size, config.rms_norm_eps) : null;
     this.#config = config;
     this.#rotary = rotary;
   }
@@ -92,12 +96,14 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
   }
 
   forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
-    const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.#config;
-    const { layer_types: types, sliding_window } = this.#config;
+    const { layer_types: types, sliding_window, head_dim: size } = this.#config;
     const window = types === null || types[layer] === 'sliding_attention' ? sliding_window : null;
-    const query = splitHeads(this.q_proj.call(x), heads);
-    const key = splitHeads(this.k_proj.call(x), kvHeads);
-    const value = splitHeads(this.v_proj.call(x), kvHeads);
+    // As many heads as this rank has.
+    const headsOf = (projected: Tensor): Tensor => splitHeads(projected, projected.size(2) / size);
+    const entered = this.#enter(x);
+    const query = headsOf(this.q_proj.call(entered));
+    const key = headsOf(this.k_proj.call(entered));
+    const value = headsOf(this.v_proj.call(entered));
     const mixed = attend(
       [this.q_norm?.call(query) ?? query, this.k_norm?.call(key) ?? key, value],
       this.#rotary,

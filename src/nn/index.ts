@@ -1,9 +1,26 @@
 export * as init from './init.ts';
+export {
+  type EmbeddingLayer,
+  type FeatureCut,
+  type HeadLayer,
+  type HeadOptions,
+  type LayerFactory,
+  type LinearLayer,
+  layers,
+  withLayers,
+} from './layerFactory.ts';
 export * from './layers/index.ts';
 export * from './losses.ts';
 export { type AnyModule, Module } from './module.ts';
-export { Parameter } from './parameter.ts';
-export { initialValues, nameParameters, type PlaceOptions, placeParameters, type ValueSource } from './place.ts';
+export { Parameter, type PartRange, type WholeOf } from './parameter.ts';
+export {
+  initialValues,
+  nameParameters,
+  type PlaceOptions,
+  partOf,
+  placeParameters,
+  type ValueSource,
+} from './place.ts';
 export { type RandomKey, randomKeys } from './randomKeys.ts';
 export { ForwardRunner, type UnitRunner, withRunner } from './runner.ts';
 export { loadStateDict, stateDict } from './stateDict.ts';

@@ -12,17 +12,27 @@ export function nameParameters(model: AnyModule): void {
 
 /**
  * The initial values of one parameter: drawn in fp32 on the CPU (fp64 when asked for) with a generator keyed by seed and name, so that
- * they depend on neither device nor order, then rounded to `dtype`.
+ * they depend on neither device nor order, then rounded to `dtype`. A part of a tensor gets its part of the whole's values.
  */
 export function initialValues(parameter: Parameter, seed: number, dtype: Dtype): Tensor {
   return noGrad(() =>
     scope(() => {
       native().seed('cpu', seedFor(seed, parameter.name));
-      const values = ops.empty(parameter.shape, { dtype: dtype === 'float64' ? 'float64' : 'float32' });
+      const { shape } = parameter.whole ?? parameter;
+      const values = ops.empty(shape, { dtype: dtype === 'float64' ? 'float64' : 'float32' });
       parameter.initializer(values);
-      return ops.to(values, { dtype });
+      return ops.to(partOf(values, parameter), { dtype });
     }),
   );
+}
+
+/** What this rank's parameter holds of a whole tensor; the tensor itself where it holds all. */
+export function partOf(whole: Tensor, parameter: Parameter): Tensor {
+  if (parameter.whole === null) return whole;
+  return parameter.whole.ranges.reduce((part, ranges, dim) => {
+    const slices = ranges.map(({ begin, end }) => ops.slice(part, dim, begin, end));
+    return slices.length === 1 ? ops.contiguous(slices[0]!) : ops.cat(slices, dim);
+  }, whole);
 }
 
 /** Gives the first values of a parameter, in any floating type on any device; the caller disposes them. */

@@ -1,6 +1,6 @@
 import { native } from '../../native/load.ts';
-import type { Parameter, ValueSource } from '../../nn/index.ts';
-import { adopt, dtypeBytes, dtypeCode } from '../../tensor/index.ts';
+import { type Parameter, partOf, type ValueSource } from '../../nn/index.ts';
+import { adopt, dtypeBytes, dtypeCode, scope } from '../../tensor/index.ts';
 import type { BuiltModel } from '../build.ts';
 import { openWeights } from './weights.ts';
 
@@ -17,9 +17,12 @@ export function valuesFor({ model, family, weights: folder }: BuiltModel): Check
   const byParameter = new Map(weights.map((entry) => [entry.parameter, entry]));
   const values = (parameter: Parameter) => {
     const entry = byParameter.get(parameter)!;
-    const bytes = new Uint8Array(parameter.elements * dtypeBytes(entry.dtype));
+    // Files hold whole tensors; a rank with a part of one reads it and keeps its part.
+    const { shape } = parameter.whole ?? parameter;
+    const elements = shape.reduce((product, size) => product * size, 1);
+    const bytes = new Uint8Array(elements * dtypeBytes(entry.dtype));
     entry.readInto(bytes);
-    return adopt(native().wrapBytes(bytes, parameter.shape, dtypeCode(entry.dtype)));
+    return scope(() => partOf(adopt(native().wrapBytes(bytes, shape, dtypeCode(entry.dtype))), parameter));
   };
   return { values, close };
 }

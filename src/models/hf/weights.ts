@@ -74,14 +74,11 @@ function match(
     });
   }
   const info = source.info(name);
-  if (info.shape.join() !== parameter.shape.join()) {
-    throw new TierraError(
-      'E_CHECKPOINT',
-      `${folder}: ${name} has shape [${info.shape}], the model needs [${parameter.shape}]`,
-      {
-        hint: 'config.json and the weights disagree, or the checkpoint is of another model.',
-      },
-    );
+  const { shape } = parameter.whole ?? parameter;
+  if (info.shape.join() !== shape.join()) {
+    throw new TierraError('E_CHECKPOINT', `${folder}: ${name} has shape [${info.shape}], the model needs [${shape}]`, {
+      hint: 'config.json and the weights disagree, or the checkpoint is of another model.',
+    });
   }
   const dtype = dtypes[info.dtype];
   if (dtype === undefined) {

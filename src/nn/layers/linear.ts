@@ -1,7 +1,7 @@
 import { ops, type Tensor } from '../../tensor/index.ts';
 import { type Initializer, kaimingUniform, uniform } from '../init.ts';
 import { Module } from '../module.ts';
-import { Parameter } from '../parameter.ts';
+import { Parameter, type WholeOf } from '../parameter.ts';
 
 export interface LinearOptions {
   /** Default true. */
@@ -11,7 +11,17 @@ export interface LinearOptions {
   readonly biasInit?: Initializer;
   /** A weight to share (tied parameters), `[out, in]`. */
   readonly weight?: Parameter;
+  /** What this rank holds of weight and bias; unset: all. */
+  readonly parts?: LinearParts;
 }
+
+export interface LinearParts {
+  readonly weight: WholeOf;
+  readonly bias: WholeOf | null;
+}
+
+const parameterOf = (shape: readonly number[], init: Initializer, part: WholeOf | null | undefined): Parameter =>
+  part == null ? new Parameter(shape, init) : Parameter.part(part, init);
 
 /** `y = x Wᵀ + b`: x `[..., in]`, weight `[out, in]`, bias `[out]`, y `[..., out]`. */
 export class Linear extends Module<[Tensor], Tensor> {
@@ -22,9 +32,10 @@ export class Linear extends Module<[Tensor], Tensor> {
     super();
     const bound = 1 / Math.sqrt(inFeatures);
     this.weight =
-      options.weight ?? new Parameter([outFeatures, inFeatures], options.init ?? kaimingUniform(1 / Math.sqrt(3)));
-    this.bias =
-      options.bias === false ? null : new Parameter([outFeatures], options.biasInit ?? uniform(-bound, bound));
+      options.weight ??
+      parameterOf([outFeatures, inFeatures], options.init ?? kaimingUniform(1 / Math.sqrt(3)), options.parts?.weight);
+    const biasInit = options.biasInit ?? uniform(-bound, bound);
+    this.bias = options.bias === false ? null : parameterOf([outFeatures], biasInit, options.parts?.bias);
   }
 
   forward(x: Tensor): Tensor {
@@ -37,10 +48,16 @@ export class LinearInOut extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
   readonly bias: Parameter;
 
-  constructor(inFeatures: number, outFeatures: number, init: Initializer, biasInit: Initializer) {
+  constructor(
+    inFeatures: number,
+    outFeatures: number,
+    init: Initializer,
+    biasInit: Initializer,
+    parts: LinearParts | null = null,
+  ) {
     super();
-    this.weight = new Parameter([inFeatures, outFeatures], init);
-    this.bias = new Parameter([outFeatures], biasInit);
+    this.weight = parameterOf([inFeatures, outFeatures], init, parts?.weight);
+    this.bias = parameterOf([outFeatures], biasInit, parts?.bias);
   }
 
   forward(x: Tensor): Tensor {

@@ -1,8 +1,8 @@
 import { ops, type Tensor } from '../../tensor/index.ts';
 import { swiglu } from '../fused.ts';
 import type { Initializer } from '../init.ts';
+import { type LinearLayer, layers } from '../layerFactory.ts';
 import { Module } from '../module.ts';
-import { Linear } from './linear.ts';
 
 export type Activation = (x: Tensor) => Tensor;
 
@@ -20,14 +20,14 @@ export type ActivationName = keyof typeof activations;
 
 /** Two linear layers with an activation between: width → hidden → width. */
 export class MLP extends Module<[Tensor], Tensor> {
-  readonly up: Linear;
-  readonly down: Linear;
+  readonly up: LinearLayer;
+  readonly down: LinearLayer;
   readonly #activation: Activation;
 
   constructor(width: number, hidden: number, activation: ActivationName = 'gelu') {
     super();
-    this.up = new Linear(width, hidden);
-    this.down = new Linear(hidden, width);
+    this.up = layers().linear(width, hidden, {}, { along: 'out' });
+    this.down = layers().linear(hidden, width, {}, { along: 'in' });
     this.#activation = activations[activation];
   }
 
@@ -38,10 +38,11 @@ export class MLP extends Module<[Tensor], Tensor> {
 
 /** `down(silu(gate(x)) · up(x))` (Shazeer 2020), no biases unless asked. */
 export class SwiGLU extends Module<[Tensor], Tensor> {
-  readonly gate: Linear;
-  readonly up: Linear;
-  readonly down: Linear;
+  readonly gate: LinearLayer;
+  readonly up: LinearLayer;
+  readonly down: LinearLayer;
   readonly #activation: Activation;
+  readonly #enter = layers().enter;
 
   constructor(
     width: number,
@@ -50,14 +51,15 @@ export class SwiGLU extends Module<[Tensor], Tensor> {
   ) {
     super();
     const linear = { bias: options.bias ?? false, ...(options.init === undefined ? {} : { init: options.init }) };
-    this.gate = new Linear(width, hidden, linear);
-    this.up = new Linear(width, hidden, linear);
-    this.down = new Linear(hidden, width, linear);
+    this.gate = layers().linear(width, hidden, linear, { along: 'out', entered: true });
+    this.up = layers().linear(width, hidden, linear, { along: 'out', entered: true });
+    this.down = layers().linear(hidden, width, linear, { along: 'in' });
     this.#activation = activations[options.activation ?? 'silu'];
   }
 
   forward(x: Tensor): Tensor {
-    const [gate, up] = [this.gate.call(x), this.up.call(x)];
+    const entered = this.#enter(x);
+    const [gate, up] = [this.gate.call(entered), this.up.call(entered)];
     return this.down.call(
       this.#activation === activations.silu ? swiglu(gate, up) : ops.mul(this.#activation(gate), up),
     );

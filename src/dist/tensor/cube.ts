@@ -1,0 +1,219 @@
+/**
+ * 3D tensor parallelism (Bian et al. 2021): ranks (i, j, k) of a cube; activations, weights and results are each gathered or summed
+ * along another edge. Features are cut by `output` (k) or `input` (j); every linear layer turns one into the other, which its
+ * `features` says and its argument's layout must match.
+ *
+ * Blocks, with `features: 'output'`: x `[M / d² (weight, input), K / d (output)]`, W `[K / d (output), N / d² (input, weight)]`, stored
+ * `[in, out]`, y `[M / d² (weight, output), N / d (input)]`. Volume forward and backward 2 (d-1)/d³ (MK + KN + MN).
+ */
+import { init as inits, Module, type Parameter } from '../../nn/index.ts';
+import { ops, type Tensor } from '../../tensor/index.ts';
+import { type Layout, rangeOf, requireLayout, type Sharded } from './layout.ts';
+import { rootMeanSquareOf, wideOf } from './norms.ts';
+import { addBiasOnce, copyToGroup, gatherFromGroup, parallelCrossEntropy, reduceScatterToGroup } from './operators.ts';
+import { type CubePlace, placeFor } from './places.ts';
+import { likeRowsOf, linearInit, maskedRows, meanLoss, partParameter, rowsOf } from './support.ts';
+
+/** Which edge cuts the features. */
+export type FeatureEdge = 'input' | 'output';
+
+export interface CubeOptions {
+  readonly place?: CubePlace;
+  /** How the features come in. Default `output`. */
+  readonly features?: FeatureEdge;
+}
+
+const other = (edge: FeatureEdge): FeatureEdge => (edge === 'input' ? 'output' : 'input');
+
+/** Activations whose features are cut by `edge`. */
+export const cubeLayout = (rows: number, width: number, edge: FeatureEdge): Layout => ({
+  shape: [rows, width],
+  cuts: [['weight', other(edge)], [edge]],
+});
+
+export interface Linear3DOptions extends CubeOptions {
+  readonly bias?: boolean;
+  readonly init?: inits.Initializer;
+  readonly biasInit?: inits.Initializer;
+}
+
+/** `x [M / d, K / d]` times `w [K / d, N / d]`, both gathered; the sum goes to where its rows belong. */
+function product(x: Sharded, w: Tensor, bias: Parameter | null, edge: FeatureEdge, place: CubePlace): Tensor {
+  const { groups } = place;
+  const whole = gatherFromGroup(rowsOf(x.tensor), groups[other(edge)], 0, true);
+  const partial = ops.mm(whole, w);
+  const summands =
+    bias === null ? partial : addBiasOnce(partial, copyToGroup(bias.tensor, groups.weight), groups[edge].rank === 0);
+  return likeRowsOf(reduceScatterToGroup(summands, groups[edge], 0), x.tensor);
+}
+
+/** `y = x W + b`. Bias `[N / d]`, cut like y's features. */
+export class Linear3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly bias: Parameter | null;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #in: number;
+  readonly #out: number;
+
+  constructor(inFeatures: number, outFeatures: number, options: Linear3DOptions = {}) {
+    super();
+    this.#place = placeFor('Linear3D', ['3d'], options.place);
+    const edge = options.features ?? 'output';
+    this.#edge = edge;
+    this.#in = inFeatures;
+    this.#out = outFeatures;
+    const { groups } = this.#place;
+    const weight = { shape: [inFeatures, outFeatures], cuts: [[edge], [other(edge), 'weight']] };
+    const bias = { shape: [outFeatures], cuts: [[other(edge)]] };
+    this.weight = partParameter(weight, options.init ?? linearInit(inFeatures), groups, 'features');
+    const biasInit = options.biasInit ?? linearInit(inFeatures);
+    this.bias = options.bias === false ? null : partParameter(bias, biasInit, groups, 'features');
+  }
+
+  forward(x: Sharded): Sharded {
+    const rows = x.layout.shape[0]!;
+    requireLayout('Linear3D', x, cubeLayout(rows, this.#in, this.#edge));
+    const weight = gatherFromGroup(this.weight.tensor, this.#place.groups.weight, 1, true);
+    const tensor = product(x, weight, this.bias, this.#edge, this.#place);
+    return { tensor, layout: cubeLayout(rows, this.#out, other(this.#edge)) };
+  }
+}
+
+/** Layer normalisation over features that are cut by an edge: two all-reduces of a number per token each way. */
+export class LayerNorm3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly epsilon: number;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #width: number;
+
+  constructor(width: number, options: CubeOptions & { readonly epsilon?: number } = {}) {
+    super();
+    this.#place = placeFor('LayerNorm3D', ['3d'], options.place);
+    this.#edge = options.features ?? 'output';
+    this.#width = width;
+    this.epsilon = options.epsilon ?? 1e-5;
+    const layout = { shape: [width], cuts: [[this.#edge]] };
+    this.weight = partParameter(layout, inits.ones, this.#place.groups, 'width');
+    this.bias = partParameter(layout, inits.zeros, this.#place.groups, 'width');
+  }
+
+  forward(x: Sharded): Sharded {
+    const { groups } = this.#place;
+    requireLayout('LayerNorm3D', x, cubeLayout(x.layout.shape[0]!, this.#width, this.#edge));
+    const normal = wideOf(x.tensor, this.#width, this.epsilon, groups[this.#edge]);
+    // Every rank with these features uses them on other rows.
+    const shared = ({ tensor }: Parameter): Tensor =>
+      copyToGroup(copyToGroup(tensor, groups.weight), groups[other(this.#edge)]);
+    return { tensor: ops.add(ops.mul(normal, shared(this.weight)), shared(this.bias)), layout: x.layout };
+  }
+}
+
+/** Root-mean-square normalisation likewise: one all-reduce each way. */
+export class RMSNorm3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly epsilon: number;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #width: number;
+
+  constructor(width: number, options: CubeOptions & { readonly epsilon?: number } = {}) {
+    super();
+    this.#place = placeFor('RMSNorm3D', ['3d'], options.place);
+    this.#edge = options.features ?? 'output';
+    this.#width = width;
+    this.epsilon = options.epsilon ?? 1e-6;
+    const layout = { shape: [width], cuts: [[this.#edge]] };
+    this.weight = partParameter(layout, inits.ones, this.#place.groups, 'width');
+  }
+
+  forward(x: Sharded): Sharded {
+    const { groups } = this.#place;
+    requireLayout('RMSNorm3D', x, cubeLayout(x.layout.shape[0]!, this.#width, this.#edge));
+    const normal = rootMeanSquareOf(x.tensor, this.#width, this.epsilon, groups[this.#edge]);
+    const weight = copyToGroup(copyToGroup(this.weight.tensor, groups.weight), groups[other(this.#edge)]);
+    return { tensor: ops.mul(weight, normal), layout: x.layout };
+  }
+}
+
+const tableLayout = (rows: number, width: number, edge: FeatureEdge): Layout => ({
+  shape: [rows, width],
+  cuts: [[other(edge), 'weight'], [edge]],
+});
+
+/** Embedding cut by ids. Weight `[V / d² (input, weight), width / d (output)]`. */
+export class VocabularyEmbedding3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #vocabulary: number;
+  readonly #width: number;
+
+  constructor(vocabulary: number, width: number, options: CubeOptions & { readonly init?: inits.Initializer } = {}) {
+    super();
+    this.#place = placeFor('VocabularyEmbedding3D', ['3d'], options.place);
+    this.#edge = options.features ?? 'output';
+    this.#vocabulary = vocabulary;
+    this.#width = width;
+    const layout = tableLayout(vocabulary, width, this.#edge);
+    this.weight = partParameter(layout, options.init ?? inits.normal(1), this.#place.groups, 'vocabulary or width');
+  }
+
+  /** ids: tokens cut by `weight`, `[M / d]`. */
+  forward(ids: Sharded): Sharded {
+    const { groups } = this.#place;
+    const rows = ids.layout.shape[0]!;
+    requireLayout('VocabularyEmbedding3D', ids, { shape: [rows], cuts: [['weight']] });
+    const table = gatherFromGroup(this.weight.tensor, groups.weight, 0, true);
+    const { begin } = rangeOf(this.#vocabulary, [other(this.#edge)], groups, 'vocabulary');
+    const tensor = reduceScatterToGroup(maskedRows(table, ids.tensor, begin), groups[other(this.#edge)], 0);
+    return { tensor, layout: cubeLayout(rows, this.#width, this.#edge) };
+  }
+}
+
+/** The projection to the vocabulary, able to share `VocabularyEmbedding3D`'s weight, and its loss. */
+export class VocabularyHead3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #width: number;
+  readonly #vocabulary: number;
+
+  constructor(
+    width: number,
+    vocabulary: number,
+    options: CubeOptions & { readonly init?: inits.Initializer; readonly weight?: Parameter } = {},
+  ) {
+    super();
+    this.#place = placeFor('VocabularyHead3D', ['3d'], options.place);
+    this.#edge = options.features ?? 'output';
+    this.#width = width;
+    this.#vocabulary = vocabulary;
+    const layout = tableLayout(vocabulary, width, this.#edge);
+    const init = options.init ?? linearInit(width);
+    this.weight = options.weight ?? partParameter(layout, init, this.#place.groups, 'vocabulary or width');
+  }
+
+  /** Logits `[M / d² (weight, output), V / d (input)]`. */
+  forward(x: Sharded): Sharded {
+    const rows = x.layout.shape[0]!;
+    requireLayout('VocabularyHead3D', x, cubeLayout(rows, this.#width, this.#edge));
+    const table = gatherFromGroup(this.weight.tensor, this.#place.groups.weight, 0, true);
+    const tensor = product(x, ops.transpose(table, 0, 1), null, this.#edge, this.#place);
+    return { tensor, layout: cubeLayout(rows, this.#vocabulary, other(this.#edge)) };
+  }
+
+  /** Mean loss in nats; targets are cut like the logits' rows. The same on every rank. */
+  loss(x: Sharded, targets: Sharded): Tensor {
+    const { groups } = this.#place;
+    const logits = this.call(x);
+    requireLayout('the loss', targets, { shape: [x.layout.shape[0]!], cuts: [['weight', this.#edge]] });
+    const columns = other(this.#edge);
+    const { begin } = rangeOf(this.#vocabulary, [columns], groups, 'vocabulary');
+    const flat = ops.reshape(targets.tensor, [-1]);
+    const losses = parallelCrossEntropy(rowsOf(logits.tensor), flat, begin, groups[columns]);
+    return meanLoss(losses, flat, [groups.weight, groups[this.#edge]]);
+  }
+}

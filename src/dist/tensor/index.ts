@@ -1,0 +1,19 @@
+export * from './cube.ts';
+export {
+  addSharded,
+  conversionElements,
+  convert,
+  cutTensor,
+  type Groups,
+  joinTensor,
+  type Layout,
+  layoutText,
+  mapElements,
+  type Sharded,
+} from './layout.ts';
+export { lineLayers } from './lineLayers.ts';
+export * from './oneD.ts';
+export * from './operators.ts';
+export * from './places.ts';
+export * from './square.ts';
+export * from './volumes.ts';
