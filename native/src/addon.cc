@@ -13,10 +13,12 @@
 #include "core/random.h"
 #include "core/splitBackward.h"
 #include "core/tensors.h"
+#include "core/watchdog.h"
 #include "cuda/binding.h"
 #include "dist/backend.h"
 #include "dist/binding.h"
 #include "executor/binding.h"
+#include "io/appendBinding.h"
 #include "io/binding.h"
 #include "memory/binding.h"
 #include "optim/optimizerBinding.h"
@@ -68,9 +70,11 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerOptimizer(env, exports);
   registerArenas(env, exports);
   registerSwaps(env, exports);
+  registerAppendFiles(env, exports);
   registerExecutors(env, exports);
   registerKernels(env, exports);
   dist::registerDist(env, exports);
+  registerWatchdog(env, exports);
   return exports;
 }
 

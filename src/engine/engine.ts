@@ -1,4 +1,5 @@
 import { TierraError } from '../core/errors.ts';
+import { faultPoint } from '../core/faults.ts';
 import type { UpdateRule } from '../native/binding.ts';
 import {
   type AnyModule,
@@ -22,6 +23,7 @@ import type { EnginePipeline } from './pipelining.ts';
 import type { LossScaleState } from './precision/lossScale.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 import { runVertical } from './vertical.ts';
+import { beat } from './watchdog.ts';
 
 /** A scalar loss from what the model returned and a label. */
 export type Criterion<Output = Tensor, Label = Tensor> = (output: Output, label: Label) => Tensor;
@@ -208,7 +210,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
         return loss;
       });
     }
-    return this.#guard('vertical pass', () => {
+    return this.#guard('vertical', () => {
       this.#beginMicroBatch(inputs[0]!);
       const losses = runVertical({
         model: this.model as unknown as SequenceModel<Input>,
@@ -359,6 +361,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   }
 
   #guard<Result>(doing: string, body: () => Result): Result {
+    beat(`${doing} of step ${this.#steps + 1}`);
+    faultPoint(`step.${doing}`);
     try {
       return body();
     } catch (error) {

@@ -16,6 +16,8 @@ const laneNames = (device: string): Readonly<Record<TimelineLane, string>> => ({
   read: 'disk read',
   write: 'disk write',
   update: 'optimizer',
+  stage: 'checkpoint',
+  save: 'checkpoint',
 });
 
 export interface Observation extends Disposable {
@@ -28,7 +30,8 @@ export interface Observation extends Disposable {
 export function observe(config: Config, progress: Progress, device: string): Observation {
   const { trace } = config.runtime;
   const names = laneNames(device);
-  const writer = trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: Object.values(names) });
+  const writer =
+    trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: [...new Set(Object.values(names))] });
   const packer = new SpanPacker();
   const observer: StoreObserver = {
     planned: (plan) => progress.note(planText(plan)),

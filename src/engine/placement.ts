@@ -1,6 +1,6 @@
 /** From the `memory:` section to the store that keeps parameters. */
-import { totalmem } from 'node:os';
 import type { Config } from '../config/index.ts';
+import { hostMemory } from '../core/hostMemory.ts';
 import type { PlacementPolicy } from '../memory/index.ts';
 import { native } from '../native/load.ts';
 import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
@@ -80,10 +80,10 @@ export function budgetsFor(
   device: string,
 ): { gpu: number; host: number; nvme: number } {
   const deviceBytes = (): number =>
-    device === 'cpu' ? totalmem() / 2 : native().deviceInfo(cudaIndex(device)).freeBytes;
+    device === 'cpu' ? hostMemory().availableBytes / 2 : native().deviceInfo(cudaIndex(device)).freeBytes;
   return {
     gpu: gpu === 'auto' ? Math.floor(deviceBytes() * autoShare) : gpu,
-    host: cpu === 'auto' ? Math.floor((totalmem() / 2) * autoShare) : cpu,
+    host: cpu === 'auto' ? Math.floor((hostMemory().availableBytes / 2) * autoShare) : cpu,
     nvme: nvme === null ? 0 : nvme.size === 'auto' ? Number.MAX_SAFE_INTEGER : nvme.size,
   };
 }

@@ -9,7 +9,7 @@ import type { BuiltModel } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
 import { findNewest, listCheckpoints, type Manifest, removeLeftovers, verifyCheckpoint } from './checkpoint/index.ts';
 import { checkpointsFolder } from './checkpoint/names.ts';
-import { changesBetween } from './differences.ts';
+import { changesBetween, deepChanges } from './differences.ts';
 import type { Engine } from './engine.ts';
 import { type LoadedCheckpoint, loadCheckpoint } from './loading.ts';
 import { shown } from './shownPath.ts';
@@ -28,7 +28,9 @@ export interface Resumable {
 export async function resume(run: Resumable): Promise<string | null> {
   const { config, progress } = run;
   const { output, resume: wanted } = config.train;
-  for (const { path: leftover, reason } of removeLeftovers(output)) progress.note(`${shown(leftover)}: ${reason}`);
+  for (const { path: leftover, reason } of removeLeftovers(output)) {
+    progress.note(`${shown(leftover)}: ${reason}`, { kind: 'fault' });
+  }
   const restarted = restartsSoFar(process.env) > 0;
   if (wanted === 'never' && !restarted) {
     setAside(output, progress);
@@ -39,6 +41,7 @@ export async function resume(run: Resumable): Promise<string | null> {
   const loaded = loadCheckpoint(run.engine, folder, run.built);
   checkNothingLater(output, folder, loaded.step);
   restoreData(run, folder, loaded);
+  noteChanges(run, loaded.manifest);
   noteSchedule(run, loaded.manifest);
   return folder;
 }
@@ -57,7 +60,8 @@ async function startingPoint(
 
 async function newest(output: string, progress: Progress): Promise<string | null> {
   const { found, passedOver } = await findNewest(output);
-  for (const { path: passed, reason } of passedOver) progress.warn(`passed over ${shown(passed)}: ${reason}`);
+  for (const { path: passed, reason } of passedOver)
+    progress.warn(`passed over ${shown(passed)}: ${reason}`, { kind: 'fault' });
   return found?.path ?? null;
 }
 
@@ -99,6 +103,19 @@ function restoreData({ config, data }: Resumable, folder: string, { position, ma
       cause: error,
     });
   }
+}
+
+/** Settings that change from one start to the next by themselves, or that say where and not what. */
+const unsaid = /^(train\.(resume|output|logEvery)|data\.cache|runtime\.|record\b)/;
+const mostChanges = 12;
+
+/** Another configuration is allowed, and said: what it does to the run is for a person to judge. */
+function noteChanges({ config, progress }: Resumable, { config: saved }: Manifest): void {
+  const changes = deepChanges(saved as Record<string, unknown>, { ...config }).filter((change) => !unsaid.test(change));
+  if (changes.length === 0) return;
+  const more = changes.length > mostChanges ? ` and ${changes.length - mostChanges} more` : '';
+  const text = `settings changed since the checkpoint: ${changes.slice(0, mostChanges).join('; ')}${more}`;
+  progress.note(text, { kind: 'resume', details: { changes } });
 }
 
 function noteSchedule({ totalSteps, progress }: Resumable, { schedule }: Manifest): void {

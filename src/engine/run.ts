@@ -1,26 +1,28 @@
 /** `tierra train`: from a resolved configuration to a trained model on disk. */
 import type { Config } from '../config/index.ts';
 import { isTierraError, TierraError } from '../core/errors.ts';
+import { hostMemory } from '../core/hostMemory.ts';
 import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
 import type { Progress, RunRecord } from '../telemetry/index.ts';
 import { scope, type Tensor } from '../tensor/index.ts';
+import { checkpointing } from './checkpointing.ts';
 import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
 import type { Engine } from './engine.ts';
 import { sampleText } from './generate.ts';
-import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
 import { languageTask, tokenTensors } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
+import { hostNeed, memoryWarning } from './memoryWarning.ts';
 import { type Observation, observe } from './observing.ts';
 import { type Recording, reasonOf, recordingSteps, startRecording } from './recording.ts';
 import { finishedText, resume } from './resume.ts';
 import { rewind } from './rewind.ts';
-import { saveCheckpoint } from './saving.ts';
 import { shown } from './shownPath.ts';
 import { totalStepsOf } from './totalSteps.ts';
 import { type Recovery, Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';
+import { watchRun } from './watchdog.ts';
 
 export interface TrainingIo {
   readonly progress: Progress;
@@ -59,6 +61,8 @@ export async function runTraining(config: Config, io: TrainingIo): Promise<void>
 async function trainRecorded(context: Context, { progress, record }: Recording, signal: AbortSignal): Promise<void> {
   const began = performance.now();
   const { config } = context;
+  using _watch = watchRun(config.runtime.watchdog);
+  const memoryBefore = hostMemory();
   const tokenizer = await tokenizerFor(config.data.tokenizer);
   const built = describedModel(config, tokenizer);
   const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));
@@ -73,13 +77,15 @@ async function trainRecorded(context: Context, { progress, record }: Recording, 
     using observation = observe(config, progress, context.device);
     using engine = await startEngine(run, corpus.train, observation);
     for (const note of engine.store.notes()) progress.note(note);
+    const tooMuch = memoryWarning(hostNeed(engine.store, context.device), memoryBefore, config);
+    if (tooMuch !== null) progress.warn(tooMuch, { kind: 'memory' });
     const resumable = { ...run, engine, progress };
     const from = await resume(resumable);
     if (from !== null && engine.steps >= totalSteps) {
       progress.note(finishedText(resumable, from));
       return;
     }
-    if (from !== null) progress.note(`continuing from ${shown(from)} (step ${engine.steps})`);
+    if (from !== null) progress.note(`continuing from ${shown(from)} (step ${engine.steps})`, { kind: 'resume' });
     const path = await train(run, engine, from, progress, signal);
     const outcome = engine.steps >= totalSteps ? 'completed' : 'interrupted';
     if (outcome === 'completed') await showSample(run, engine, progress, signal);
@@ -125,25 +131,7 @@ async function train(
   signal: AbortSignal,
 ): Promise<string | null> {
   const { config, context, built, data, totalSteps } = run;
-  let saved: { step: number; path: string } | null = null;
-  let loss: number | undefined;
-  const save = async (): Promise<void> => {
-    if (saved?.step === engine.steps || engine.steps === 0) return;
-    const context = { built, config, totalSteps, ...(loss === undefined ? {} : { loss }) };
-    const { path, warnings } = await saveCheckpoint(engine, context, data.position());
-    saved = { step: engine.steps, path: shown(path) };
-    for (const warning of warnings) progress.warn(warning);
-    progress.saved(saved);
-  };
-  const saving: Hook = {
-    async afterStep(_trainer, summary) {
-      const { step } = summary;
-      loss = summary.loss;
-      const { saveEvery } = config.train;
-      if (step === totalSteps || (saveEvery !== null && step % saveEvery === 0)) await save();
-    },
-    afterTrain: save,
-  };
+  const saving = checkpointing(engine, { built, config, totalSteps }, data, progress);
   progress.start({
     name: config.name,
     totalSteps,
@@ -153,17 +141,28 @@ async function train(
     device: context.device,
     precision: config.precision === 'auto' ? context.dtype : config.precision,
   });
-  const hooks = [recordingSteps(run.record), reporting(progress), saving, evaluating(config, run.validation, progress)];
+  const hooks = [
+    recordingSteps(run.record),
+    reporting(progress),
+    saving.hook,
+    evaluating(config, run.validation, progress),
+  ];
   const task = languageTask(context.device);
   const recovery: Recovery = {
-    last: () => saved?.path ?? (resumedFrom === null ? null : shown(resumedFrom)),
+    last: () => saving.last() ?? (resumedFrom === null ? null : shown(resumedFrom)),
     async rewind() {
+      // The save under way may be the one to go back to.
+      await saving.checkpointer.settle();
       const { step, path } = await rewind({ engine, built, data, config });
       progress.note(`back at ${shown(path)} (step ${step})`, { kind: 'rewind', step });
     },
   };
-  await new Trainer({ engine, task, data, totalSteps, signal, hooks, recovery }).fit();
-  return (saved as { path: string } | null)?.path ?? null;
+  try {
+    await new Trainer({ engine, task, data, totalSteps, signal, hooks, recovery }).fit();
+  } finally {
+    await saving.checkpointer.dispose();
+  }
+  return saving.last();
 }
 
 async function showSample(

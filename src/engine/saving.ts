@@ -4,12 +4,18 @@ import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
-import type { StateEntry } from '../offload/store.ts';
+import type { Parameter } from '../nn/index.ts';
+import type { StateEntry, StateKind } from '../offload/store.ts';
+import type { Dtype } from '../tensor/index.ts';
+import type { TensorDeclaration } from '../tensor/safetensors/index.ts';
+import type { SmallFile } from './checkpoint/commitWorker.ts';
 import {
   type CheckpointFileWriter,
   contentFile,
   copiedFile,
   type JsonValue,
+  type KeepPolicy,
+  type ManifestFields,
   type TensorEntry,
   tensorFiles,
   type WrittenCheckpoint,
@@ -36,28 +42,47 @@ const tokenizerFiles = [
   'merges.txt',
 ];
 
-/** Writes `<output>/checkpoints/step-N`. `model/` in it is a plain Hugging Face folder. */
+/** Writes `<output>/checkpoints/step-N` while training waits. `model/` in it is a plain Hugging Face folder. */
 export function saveCheckpoint(
   engine: AnyEngine,
-  { built, config, totalSteps, loss }: SaveContext,
+  context: SaveContext,
   position: DataPosition,
 ): Promise<WrittenCheckpoint> {
   const entries = engine.store.stateEntries();
-  const entry = (state: StateEntry, suffix: string): TensorEntry => ({
-    name: hfName(built.family, state.parameter.name) + suffix,
-    dtype: safetensorsDtype(state.dtype),
-    shape: state.parameter.shape,
+  const entry = (state: StateEntry): TensorEntry => ({
+    ...tensorDeclaration(context.built, state),
     read: (into, byteOffset) => state.read(into, byteOffset),
   });
-  const weights = entries.filter(({ kind }) => kind === 'weight').map((state) => entry(state, ''));
-  const states = entries.filter(({ kind }) => kind !== 'weight').map((state) => entry(state, `.${state.kind}`));
+  const weights = entries.filter(({ kind }) => kind === 'weight').map(entry);
+  const states = entries.filter(({ kind }) => kind !== 'weight').map(entry);
   const files: CheckpointFileWriter[] = [
-    contentFile('model/config.json', withDtype(built.hfConfig, engine.context.dtype)),
+    ...smallFilesFor(context, engine.context.dtype).map((file) =>
+      'text' in file ? contentFile(file.path, file.text) : copiedFile(file.path, file.from),
+    ),
     tensorFiles('model', weights),
-    ...tokenizerCopies(config.data.tokenizer),
     ...(states.length > 0 ? [tensorFiles('optimizer', states)] : []),
   ];
-  const manifestFields = {
+  const manifestFields = manifestFieldsFor(engine, context, position);
+  const { config } = context;
+  return writeCheckpoint(config.train.output, engine.steps, { manifestFields, files }, policyOf(config));
+}
+
+/** A state tensor as it is called in a checkpoint. */
+export function tensorDeclaration(
+  { family }: BuiltModel,
+  { parameter, kind, dtype }: { readonly parameter: Parameter; readonly kind: StateKind; readonly dtype: Dtype },
+): TensorDeclaration {
+  const name = hfName(family, parameter.name) + (kind === 'weight' ? '' : `.${kind}`);
+  return { name, dtype: safetensorsDtype(dtype), shape: parameter.shape };
+}
+
+/** Everything that is not a tensor, as it is now. */
+export function manifestFieldsFor(
+  engine: AnyEngine,
+  { config, totalSteps, loss }: SaveContext,
+  position: DataPosition,
+): ManifestFields {
+  return {
     config: JSON.parse(JSON.stringify(config)) as JsonValue,
     dataPosition: position as unknown as JsonValue,
     random: { seed: config.seed },
@@ -66,22 +91,20 @@ export function saveCheckpoint(
     scaler: engine.progress.scaler as JsonValue,
     metrics: loss !== undefined && Number.isFinite(loss) ? { loss } : {},
   };
-  const policy = { keepLast: config.train.keepLast, keepEvery: config.train.keepEvery ?? undefined };
-  return writeCheckpoint(config.train.output, engine.steps, { manifestFields, files }, definedOnly(policy));
 }
 
-function definedOnly(policy: { keepLast: number; keepEvery: number | undefined }): {
-  keepLast: number;
-  keepEvery?: number;
-} {
-  const { keepLast, keepEvery } = policy;
-  return keepEvery === undefined ? { keepLast } : { keepLast, keepEvery };
+export function policyOf({ train: { keepLast, keepEvery } }: Config): KeepPolicy {
+  return keepEvery === null ? { keepLast } : { keepLast, keepEvery };
 }
 
-function tokenizerCopies(tokenizer: string): CheckpointFileWriter[] {
-  if (tokenizer === 'byte') return [];
+/** `config.json` and the tokenizer's files. */
+export function smallFilesFor({ built, config }: SaveContext, dtype: Dtype): readonly SmallFile[] {
+  const text = `${JSON.stringify(withDtype(built.hfConfig, dtype), null, 2)}\n`;
+  const { tokenizer } = config.data;
   const folder = tokenizer.endsWith('.json') ? path.dirname(tokenizer) : tokenizer;
-  return tokenizerFiles
-    .filter((name) => existsSync(path.join(folder, name)))
-    .map((name) => copiedFile(`model/${name}`, path.join(folder, name)));
+  const copies = tokenizer === 'byte' ? [] : tokenizerFiles.filter((name) => existsSync(path.join(folder, name)));
+  return [
+    { path: 'model/config.json', text },
+    ...copies.map((name) => ({ path: `model/${name}`, from: path.resolve(folder, name) })),
+  ];
 }

@@ -437,9 +437,27 @@ export interface SwapBinding {
   faultSites(): string[];
 }
 
+export type AppendFileId = Brand<'AppendFileId'>;
+
+/** Files written once, front to back, and hashed on the way: `native/src/io/appendFile.h`. */
+export interface AppendBinding {
+  /** Creates the file, which must not exist. Throws `E_IO`. */
+  appendOpen(path: string): AppendFileId;
+  /** For headers; the rest comes through save tickets. */
+  appendBytes(file: AppendFileId, bytes: Uint8Array): void;
+  /** Null until it is finished; throws `E_IO` with what went wrong with it. */
+  appendResult(file: AppendFileId): { readonly bytes: number; readonly sha256: string } | null;
+  /** Forgets the file; what still writes it goes on. */
+  appendClose(file: AppendFileId): void;
+  /** Hexadecimal; `plain` takes the implementation that needs nothing of Node. */
+  sha256(bytes: Uint8Array, plain: boolean): string;
+}
+
 export type ExecutorId = Brand<'ExecutorId'>;
 export type TicketId = Brand<'TicketId'>;
 export type LaneName = 'read' | 'write' | 'toDevice' | 'toHost' | 'update';
+/** With those that carry a checkpoint: `stage` from where bytes are to a buffer, `save` from there to files. */
+export type AnyLane = LaneName | 'stage' | 'save';
 
 export interface ExecutorOptions {
   /** CUDA device, or -1: copies between arenas are memcpy. */
@@ -540,11 +558,40 @@ export interface AccumulateTicket extends TicketCommon {
   readonly add: boolean;
 }
 
-export type Ticket = DiskTicket | SyncTicket | CopyTicket | UpdateTicket | AccumulateTicket;
+/** Copies a checkpoint's bytes into a host arena, from an arena in RAM or from a contiguous tensor there. Cannot fail. */
+export interface StageTicket extends TicketCommon {
+  readonly lane: 'stage';
+  readonly source?: ArenaId;
+  readonly tensor?: TensorHandle;
+  readonly sourceOffset: number;
+  readonly target: ArenaId;
+  readonly targetOffset: number;
+  readonly bytes: number;
+}
+
+export interface SavePiece {
+  readonly file: AppendFileId;
+  /** In the ticket's arena. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/**
+ * Appends pieces to files in this order, then flushes and finishes those in `finish`. Never fails: what went wrong with a file
+ * is what `appendResult` throws.
+ */
+export interface SaveTicket extends TicketCommon {
+  readonly lane: 'save';
+  readonly arena: ArenaId;
+  readonly pieces: readonly SavePiece[];
+  readonly finish: readonly AppendFileId[];
+}
+
+export type Ticket = DiskTicket | SyncTicket | CopyTicket | UpdateTicket | AccumulateTicket | StageTicket | SaveTicket;
 
 export interface PendingTicket {
   readonly id: TicketId;
-  readonly lane: LaneName;
+  readonly lane: AnyLane;
   readonly state: 'waiting' | 'ready' | 'running' | 'issued';
   readonly cause: string;
   readonly chunk: number;
@@ -555,7 +602,7 @@ export interface PendingTicket {
 }
 
 export interface TimelineSpan {
-  readonly lane: LaneName | 'wait';
+  readonly lane: AnyLane | 'wait';
   /** The ticket's cause, or that of the wait. */
   readonly name: string;
   /** On the clock of `nowUs`. */
@@ -569,7 +616,7 @@ export interface TimelineSpan {
 export interface TimelineReport {
   readonly spans: readonly TimelineSpan[];
   /** Per lane, the time with at least one ticket under way since the last report. */
-  readonly busyUs: Readonly<Record<LaneName | 'wait', number>>;
+  readonly busyUs: Readonly<Record<AnyLane | 'wait', number>>;
   readonly dropped: number;
 }
 
@@ -594,6 +641,8 @@ export interface ExecutorBinding {
   wait(executor: ExecutorId, tickets: readonly TicketId[], cause: string): number;
   /** Waits for everything; throws the first failure there ever was. */
   drain(executor: ExecutorId): number;
+  /** Whether this ticket is done. Throws what failed it. */
+  isDone(executor: ExecutorId, ticket: TicketId): boolean;
   /** The first failure, or null. */
   failed(executor: ExecutorId): TierraError | null;
   /** What is not done and what it waits for: for a watchdog. */
@@ -709,12 +758,28 @@ export interface DistBinding {
   liveGroups(): number;
 }
 
+/** A thread that needs neither JavaScript nor the GPU, and the last resort of a person: `native/src/core/watchdog.h`. */
+export interface WatchdogBinding {
+  /** From now on, `seconds` without a beat put what is unfinished on standard error; again after twice that, and so on. */
+  watchdogStart(seconds: number): void;
+  watchdogStop(): void;
+  /** Something has happened: `text` is what begins now. Costs nothing while no watchdog runs. */
+  watchdogBeat(text: string): void;
+  /**
+   * The second SIGINT or SIGTERM from now on ends the process at once with 128 + its number, also while JavaScript is busy.
+   * The first goes to the handlers that are there.
+   */
+  quitOnSecondSignal(on: boolean): void;
+}
+
 /** The whole addon. Further parts extend this as they are built. */
 export interface Binding
   extends CoreBinding,
     OptimizerBinding,
     ArenaBinding,
     SwapBinding,
+    AppendBinding,
     ExecutorBinding,
     KernelBinding,
-    DistBinding {}
+    DistBinding,
+    WatchdogBinding {}

@@ -1,5 +1,5 @@
 /** What a store tells whoever watches it: the plan it made, and what happened when in each step. */
-import type { LaneName } from '../native/binding.ts';
+import type { AnyLane, LaneName } from '../native/binding.ts';
 import type { TierUse } from './store.ts';
 
 /** Where one kind of bytes rests between steps. */
@@ -16,7 +16,7 @@ export interface PlanSummary {
   readonly limit: 'compute' | 'disk' | 'link' | 'optimizer';
 }
 
-export type TimelineLane = 'step' | 'compute' | 'wait' | LaneName;
+export type TimelineLane = 'step' | 'compute' | 'wait' | AnyLane;
 
 /** One thing that took time. Times are microseconds on the clock of `native().nowUs()`. */
 export interface TimelineEntry {

@@ -6,6 +6,7 @@ import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
 import type { Parameter, Pass, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
 import type { MovementReport } from './observer.ts';
+import type { RunningSave, SaveOrder, SaveRequest } from './saving.ts';
 
 /** How one step's gradients become updates: complete values. Stores ask for them when the step begins, and not earlier. */
 export interface UpdateSettings {
@@ -105,6 +106,16 @@ export interface ParameterStore extends UnitHost {
    * narrower than the state's; state that was never made is left out.
    */
   stateEntries(): StateEntry[];
+  /**
+   * What `beginSave` would write, in its order; state that was never made is left out. A text says why the bytes of this
+   * placement cannot be handed out behind training: `stateEntries` is the way then, as where this is absent.
+   */
+  saveOrder?(): SaveOrder | string;
+  /**
+   * Begins to append every tensor's bytes, as they are now, to files. Training may go on at once: what would overwrite bytes
+   * that are not copied yet waits. One save at a time.
+   */
+  beginSave?(request: SaveRequest): RunningSave;
   /** Makes optimizer state exist, so that a checkpoint can be written into it. */
   prepareState(): void;
   /** Bytes per tier now. */

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/fields.h"
 #include "core/js.h"
+#include "core/watchdog.h"
 #include "executor/executor.h"
 
 namespace tierra {
@@ -78,6 +79,11 @@ napi_value drain(napi_env env, napi_callback_info info) {
   return js::number(env, executorOf(args).drain());
 }
 
+napi_value isDone(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  return js::boolean(env, executorOf(args).isDone(static_cast<TicketId>(args.integer(1, "ticket"))));
+}
+
 napi_value failed(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const auto failure = executorOf(args).failed();
@@ -146,6 +152,7 @@ void closeWithEnvironment(napi_env env) {
   check(env, napi_add_env_cleanup_hook(
                  env,
                  [](void*) {
+                   stopWatchdog();
                    destroyAllExecutors();
                    io::closeAllSwaps();
                  },
@@ -164,6 +171,7 @@ void registerExecutors(napi_env env, napi_value exports) {
   js::expose<reachMoment>(env, exports, "reachMoment");
   js::expose<wait>(env, exports, "wait");
   js::expose<drain>(env, exports, "drain");
+  js::expose<isDone>(env, exports, "isDone");
   js::expose<failed>(env, exports, "failed");
   js::expose<pending>(env, exports, "pending");
   js::expose<timeline>(env, exports, "timeline");

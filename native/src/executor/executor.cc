@@ -65,6 +65,8 @@ Executor::Executor(const ExecutorOptions& options)
     toDevice_ = makeCopyLane(events);
     toHost_ = makeCopyLane(events);
   }
+  stage_ = makeStageLane(events);
+  save_ = makeSaveLane(events);
   update_ = makeUpdateLane(events, options.updateThreads, [this](int cell) {
     std::lock_guard lock(mutex_);
     return cells_[static_cast<std::size_t>(cell)].value;
@@ -86,6 +88,8 @@ Executor::~Executor() {
   toDevice_.reset();
   toHost_.reset();
   update_.reset();
+  stage_.reset();
+  save_.reset();
   moments_.reset();
 }
 
@@ -170,7 +174,18 @@ void Executor::met(Ticket* ticket) {
 }
 
 WorkLane& Executor::laneOf(LaneName lane) {
-  return lane == LaneName::toDevice ? *toDevice_ : lane == LaneName::toHost ? *toHost_ : *update_;
+  switch (lane) {
+    case LaneName::toDevice:
+      return *toDevice_;
+    case LaneName::toHost:
+      return *toHost_;
+    case LaneName::stage:
+      return *stage_;
+    case LaneName::save:
+      return *save_;
+    default:
+      return *update_;
+  }
 }
 
 void Executor::dispatch(Ticket* ticket) {
@@ -350,6 +365,14 @@ double Executor::drain() {
   return span.milliseconds();
 }
 
+bool Executor::isDone(TicketId id) const {
+  std::lock_guard lock(mutex_);
+  if (id > highest_) fail("E_ARGUMENT", "ticket " + std::to_string(id) + " was never submitted");
+  const auto bad = bad_.find(id);
+  if (bad != bad_.end()) throw Failure(*bad->second);
+  return !live_.contains(id);
+}
+
 /// Nothing runs or will start by itself, and the caller, who alone reaches moments and sets cells, is about to block.
 void Executor::requireProgress(const std::vector<TicketId>& ids) const {
   std::vector<TicketId> open = ids;
@@ -421,6 +444,30 @@ void destroyExecutor(ExecutorId id) {
     gone = std::move(table.at(id));
     table.erase(id);
   }
+}
+
+std::string describePending(std::size_t most) {
+  static constexpr std::array<const char*, 4> states = {"waiting", "ready", "running", "on its stream"};
+  std::lock_guard lock(tableMutex);
+  std::string text;
+  for (const auto& [id, executor] : table) {
+    const auto tickets = executor->pending();
+    if (tickets.empty()) continue;
+    text += "  executor " + std::to_string(id) + ": " + std::to_string(tickets.size()) + " transfers and updates unfinished\n";
+    for (std::size_t i = 0; i < std::min(most, tickets.size()); ++i) {
+      const auto& ticket = tickets[i];
+      text += "    " + std::to_string(ticket.id) + " " + laneNames[static_cast<std::size_t>(ticket.lane)] + " of chunk " +
+              std::to_string(ticket.chunk) + " (" + ticket.cause + "): " + states[static_cast<std::size_t>(ticket.state)];
+      for (std::size_t j = 0; j < std::min<std::size_t>(3, ticket.tickets.size()); ++j) {
+        text += (j == 0 ? " for " : ", ") + std::to_string(ticket.tickets[j]);
+      }
+      if (ticket.moment >= 0) text += " for compute of moment " + std::to_string(ticket.moment);
+      if (ticket.cell >= 0) text += " for the gradient norm";
+      text += "\n";
+    }
+    if (tickets.size() > most) text += "    and " + std::to_string(tickets.size() - most) + " more\n";
+  }
+  return text.empty() ? "  no transfer and no update is unfinished: the thread that trains is busy or waits for something else\n" : text;
 }
 
 void destroyAllExecutors() {

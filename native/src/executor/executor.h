@@ -57,6 +57,8 @@ class Executor {
   /// a ticket waits for a moment that was not reached or a cell that is not set.
   double wait(const std::vector<TicketId>& ids, const std::string& cause);
   double drain();
+  /// Throws what failed it.
+  bool isDone(TicketId id) const;
 
   std::optional<Failure> failed() const;
   std::vector<PendingTicket> pending() const;
@@ -110,6 +112,8 @@ class Executor {
   std::unique_ptr<WorkLane> toDevice_;
   std::unique_ptr<WorkLane> toHost_;
   std::unique_ptr<WorkLane> update_;
+  std::unique_ptr<WorkLane> stage_;
+  std::unique_ptr<WorkLane> save_;
 };
 
 using ExecutorId = std::uint64_t;
@@ -117,6 +121,8 @@ using ExecutorId = std::uint64_t;
 ExecutorId createExecutor(const ExecutorOptions& options);
 Executor& findExecutor(ExecutorId id);
 void destroyExecutor(ExecutorId id);
+/// What every executor has not finished, oldest first, at most `most` lines each; for people.
+std::string describePending(std::size_t most);
 /// When Node takes the addon down.
 void destroyAllExecutors();
 

@@ -65,6 +65,39 @@ class CopyLane final : public WorkLane {
   ~CopyLane() override { stop(); }
 };
 
+class StageLane final : public WorkLane {
+ public:
+  explicit StageLane(LaneEvents events) : WorkLane(std::move(events)) {
+    start([this] {
+      while (Ticket* ticket = next(true)) {
+        events_.started(ticket);
+        // Only to be killed at: a copy in memory has no way to fail.
+        faults::hit(faults::Site::saveCopy);
+        auto& work = std::get<CopyWork>(ticket->work);
+        std::memcpy(work.to, work.from, ticket->bytes);
+        events_.finished(ticket, std::nullopt);
+      }
+    });
+  }
+  ~StageLane() override { stop(); }
+};
+
+class SaveLane final : public WorkLane {
+ public:
+  explicit SaveLane(LaneEvents events) : WorkLane(std::move(events)) {
+    start([this] {
+      while (Ticket* ticket = next(true)) {
+        events_.started(ticket);
+        const auto& work = std::get<SaveWork>(ticket->work);
+        for (const SavePiece& piece : work.pieces) piece.file->append(piece.data, piece.bytes);
+        for (const auto& file : work.finish) file->finish();
+        events_.finished(ticket, std::nullopt);
+      }
+    });
+  }
+  ~SaveLane() override { stop(); }
+};
+
 class UpdateLane final : public WorkLane {
  public:
   UpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf)
@@ -164,6 +197,10 @@ class UpdateLane final : public WorkLane {
 }  // namespace
 
 std::unique_ptr<WorkLane> makeCopyLane(LaneEvents events) { return std::make_unique<CopyLane>(std::move(events)); }
+
+std::unique_ptr<WorkLane> makeStageLane(LaneEvents events) { return std::make_unique<StageLane>(std::move(events)); }
+
+std::unique_ptr<WorkLane> makeSaveLane(LaneEvents events) { return std::make_unique<SaveLane>(std::move(events)); }
 
 std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf) {
   return std::make_unique<UpdateLane>(std::move(events), threads, std::move(scaleOf));

@@ -50,6 +50,12 @@ class WorkLane {
 /// memcpy between arenas in RAM.
 std::unique_ptr<WorkLane> makeCopyLane(LaneEvents events);
 
+/// The same for a checkpoint's bytes.
+std::unique_ptr<WorkLane> makeStageLane(LaneEvents events);
+
+/// Hashes and writes a checkpoint's files.
+std::unique_ptr<WorkLane> makeSaveLane(LaneEvents events);
+
 /// Optimizer updates; `scaleOf` reads a scale cell that is set.
 std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf);
 

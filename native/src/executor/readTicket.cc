@@ -1,5 +1,8 @@
 #include "core/error.h"
+#include <ATen/core/Tensor.h>
+
 #include "core/fields.h"
+#include "core/table.h"
 #include "executor/binding.h"
 
 namespace tierra::executor {
@@ -33,7 +36,52 @@ CopyWork readCopy(const Fields& fields, Ticket& ticket) {
   ticket.bytes = fields.count("bytes");
   const char* from = source->at(fields.count("sourceOffset"), ticket.bytes);
   char* to = target->at(fields.count("targetOffset"), ticket.bytes);
-  return {memory::ArenaUse(source), memory::ArenaUse(target), from, to};
+  return {memory::ArenaUse(source), memory::ArenaUse(target), from, to, nullptr};
+}
+
+/// From an arena, or from a contiguous tensor in RAM, to a host arena.
+CopyWork readStage(const Fields& fields, Ticket& ticket) {
+  CopyWork work;
+  ticket.bytes = fields.count("bytes");
+  const std::uint64_t offset = fields.count("sourceOffset");
+  if (fields.has("tensor")) {
+    auto kept = std::make_shared<at::Tensor>(tensorOf(fields.number("tensor")).detach());
+    requireBytes(*kept, "a checkpoint");
+    if (!kept->device().is_cpu() || !kept->is_contiguous() || offset > kept->nbytes() || ticket.bytes > kept->nbytes() - offset) {
+      fail("E_ARGUMENT", "bytes " + std::to_string(offset) + " to " + std::to_string(offset + ticket.bytes) +
+                             " are not those of a contiguous tensor in RAM of " + std::to_string(kept->nbytes()) + " bytes");
+    }
+    work.from = static_cast<const char*>(kept->const_data_ptr()) + offset;
+    work.keptAlive = std::move(kept);
+  } else {
+    const auto source = hostArena(fields, "source", "the checkpoint's copy");
+    work.from = source->at(offset, ticket.bytes);
+    work.source = memory::ArenaUse(source);
+  }
+  const auto target = hostArena(fields, "target", "the checkpoint's copy");
+  work.to = target->at(fields.count("targetOffset"), ticket.bytes);
+  work.target = memory::ArenaUse(target);
+  return work;
+}
+
+SaveWork readSave(napi_env env, const Fields& fields, Ticket& ticket) {
+  SaveWork work;
+  const auto arena = hostArena(fields, "arena", "a checkpoint");
+  const napi_value pieces = fields.value("pieces");
+  const uint32_t count = js::arrayLength(env, pieces, "pieces");
+  for (uint32_t i = 0; i < count; ++i) {
+    const Fields piece(env, js::element(env, pieces, i));
+    const std::uint64_t bytes = piece.count("bytes");
+    work.pieces.push_back({io::findAppendFile(piece.count("file")), arena->at(piece.count("offset"), bytes), bytes});
+    ticket.bytes += bytes;
+  }
+  const napi_value finish = fields.value("finish");
+  const uint32_t files = js::arrayLength(env, finish, "finish");
+  for (uint32_t i = 0; i < files; ++i) {
+    work.finish.push_back(io::findAppendFile(static_cast<io::AppendFileId>(js::readNumber(env, js::element(env, finish, i), "file"))));
+  }
+  work.arena = memory::ArenaUse(arena);
+  return work;
 }
 
 optim::Rule ruleNamed(const std::string& name) {
@@ -218,6 +266,12 @@ std::unique_ptr<Ticket> readTicket(napi_env env, napi_value value) {
     } else {
       ticket->work = readUpdate(env, fields, *ticket);
     }
+  } else if (lane == "stage") {
+    ticket->lane = LaneName::stage;
+    ticket->work = readStage(fields, *ticket);
+  } else if (lane == "save") {
+    ticket->lane = LaneName::save;
+    ticket->work = readSave(env, fields, *ticket);
   } else {
     fail("E_ARGUMENT", "no lane is called '" + lane + "'");
   }

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "io/appendFile.h"
 #include "io/swap.h"
 #include "memory/arena.h"
 #include "optim/update.h"
@@ -18,9 +19,11 @@ namespace tierra::executor {
 
 using TicketId = std::uint64_t;
 
-enum class LaneName { read, write, toDevice, toHost, update };
-inline constexpr std::size_t laneCount = 5;
-inline constexpr std::array<const char*, laneCount> laneNames = {"read", "write", "toDevice", "toHost", "update"};
+// `stage` and `save` carry a checkpoint: from where bytes are to a buffer, and from there to files.
+enum class LaneName { read, write, toDevice, toHost, update, stage, save };
+inline constexpr std::size_t laneCount = 7;
+inline constexpr std::array<const char*, laneCount> laneNames = {"read",   "write", "toDevice", "toHost",
+                                                                 "update", "stage", "save"};
 
 /// Keeps a swap open for as long as a ticket names it. Not an owner: the last owner of a swap joins its lanes, and must
 /// not be one of them.
@@ -55,6 +58,22 @@ struct CopyWork {
   memory::ArenaUse target;
   const char* from = nullptr;
   char* to = nullptr;
+  /// Of a source that is a tensor of libtorch's and not an arena.
+  std::shared_ptr<void> keptAlive;
+};
+
+struct SavePiece {
+  std::shared_ptr<io::AppendFile> file;
+  const char* data;
+  std::uint64_t bytes;
+};
+
+/// Appends pieces, then finishes files. Never fails: a file keeps its failure for whoever asks for its result, so that a
+/// full disk costs a checkpoint and not the training.
+struct SaveWork {
+  memory::ArenaUse arena;
+  std::vector<SavePiece> pieces;
+  std::vector<std::shared_ptr<io::AppendFile>> finish;
 };
 
 struct Segment {
@@ -100,7 +119,7 @@ struct Ticket {
   std::uint64_t chunk = 0;
   std::uint64_t step = 0;
   std::uint64_t bytes = 0;
-  std::variant<CopyWork, DiskWork, UpdateWork, AccumulateWork> work;
+  std::variant<CopyWork, DiskWork, UpdateWork, AccumulateWork, SaveWork> work;
 
   TicketState state = TicketState::waiting;
   unsigned unmet = 0;

@@ -3,12 +3,14 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "failure.h"
 
@@ -18,12 +20,13 @@ namespace {
 constexpr std::size_t siteCount = static_cast<std::size_t>(Site::count_);
 constexpr std::array<const char*, siteCount> names = {
     "io.setup", "io.register", "io.reserve", "io.read",       "io.write", "io.fsync",
-    "arena.map", "cuda.alloc", "cuda.register", "lane.copy", "lane.update",
+    "arena.map", "cuda.alloc", "cuda.register", "lane.copy", "lane.update", "save.copy", "save.write", "save.fsync",
 };
 
 struct Rule {
   std::size_t site = siteCount;
   bool kill = false;
+  bool slow = false;
   Fault fault;
   std::uint64_t k = 1;
   std::uint64_t every = 0;
@@ -92,8 +95,9 @@ std::optional<Rule> parse(const std::string& plan, const std::string& text) {
   }
   if (rule.site == siteCount || !here) return std::nullopt;
   if (kind == "kill") rule.kill = true;
+  else if (kind == "slow") rule.slow = true;
   else if (kind == "short") rule.fault.isShort = true;
-  else if ((rule.fault.error = errnoNamed(kind)) == 0) refuse(plan, "'" + kind + "' is no errno name, 'short' or 'kill'");
+  else if ((rule.fault.error = errnoNamed(kind)) == 0) refuse(plan, "'" + kind + "' is no errno name, 'short', 'slow' or 'kill'");
   return rule;
 }
 
@@ -122,10 +126,15 @@ std::optional<Fault> hit(Site site) {
   const auto index = static_cast<std::size_t>(site);
   const auto n = counters[index].fetch_add(1, std::memory_order_relaxed) + 1;
   if (!armed.load(std::memory_order_acquire)) return std::nullopt;
-  std::lock_guard lock(mutex);
+  std::unique_lock lock(mutex);
   for (const auto& rule : rules) {
     if (rule.site != index || !applies(rule, n)) continue;
     if (rule.kill) std::raise(SIGKILL);
+    if (rule.slow) {
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      return std::nullopt;
+    }
     return rule.fault;
   }
   return std::nullopt;

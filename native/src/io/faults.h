@@ -6,7 +6,7 @@
 //           | "every=" n   every n-th hit
 //           | "from=" n    the n-th hit and all after it
 //           | "rank=" n    only in the process whose RANK is n
-//   kind    = an errno name ("EIO", "ENOSPC", "EINTR", "EAGAIN", "EPERM", ...) | "short" | "kill"
+//   kind    = an errno name ("EIO", "ENOSPC", "EINTR", "EAGAIN", "EPERM", ...) | "short" | "slow" (20 ms) | "kill"
 //
 // Sites that native code does not have are ignored: TypeScript has sites of its own in the same variable.
 #pragma once
@@ -30,6 +30,9 @@ enum class Site {
   cudaRegister, // one cudaHostRegister
   copy,         // one transfer between arenas
   update,       // one optimizer ticket
+  saveCopy,     // one copy into a checkpoint's buffer; only "kill"
+  saveWrite,    // one write to a checkpoint's file
+  saveFsync,    // flushing one
   count_,
 };
 

@@ -22,7 +22,9 @@ export const trainCommand: Command = {
     const runTraining = await loadTraining();
     using progress = createProgress(stdout, { logEvery: config.train.logEvery });
     onQuit(() => progress.dispose());
-    signal.addEventListener('abort', () => progress.warn('stopping after this step; Ctrl-C again quits at once'));
+    signal.addEventListener('abort', () =>
+      progress.warn('stopping after this step; Ctrl-C again quits at once', { kind: 'signal' }),
+    );
     await runTraining(config, { progress, signal });
     return 0;
   },

@@ -60,6 +60,11 @@ export const memorySchema = z
     chunkSize: orWord('auto', bytes())
       .default('auto')
       .describe('Bytes per parameter chunk; auto searches for the least padding.'),
+    checkpoint: orWord('auto', bytes())
+      .default('auto')
+      .describe(
+        'Host memory in which the bytes of a checkpoint wait for the disk while training goes on; auto holds all of them, up to an eighth of what is free.',
+      ),
     speculate: oneOf(['auto', 'never', 'always'])
       .default('auto')
       .describe(

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { bool, integer, orNull, orWord, text } from './fields.ts';
+import { bool, integer, orNull, orWord, real, text } from './fields.ts';
 
 export const runtimeSchema = z
   .strictObject({
@@ -10,6 +10,9 @@ export const runtimeSchema = z
       .default('auto')
       .describe('Threads for the optimizer on the CPU.'),
     deterministic: bool().default(true).describe('Use only kernels that give the same bits on every run.'),
+    watchdog: orNull(real({ above: 0 }))
+      .default(600)
+      .describe('Seconds without any progress after which the run says what it waits for; null does not watch.'),
     trace: orNull(text('file'))
       .default(null)
       .describe('Write a timeline for Perfetto or chrome://tracing to this file.'),

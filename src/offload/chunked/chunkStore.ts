@@ -13,6 +13,7 @@ import { type AnyModule, nameParameters, type Pass, type Unit } from '../../nn/i
 import type { Tensor } from '../../tensor/index.ts';
 import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { MovementReport } from '../observer.ts';
+import type { RunningSave, SaveOrder, SaveRequest } from '../saving.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../store.ts';
 import { chunkEntries } from './entries.ts';
 import { explained } from './explained.ts';
@@ -21,6 +22,7 @@ import { takeNormsAtRest } from './gradientNorms.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { compileTraced, openPlanned } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
+import { chunkBlocks, isOnDisk, placeBlocks } from './saving.ts';
 import { StepWalk } from './stepWalk.ts';
 import { acceptStep, stateMoments } from './updating.ts';
 
@@ -231,15 +233,41 @@ export class ChunkStore implements ParameterStore {
       throw new TierraError('E_STATE', 'a training step is under way: finish it with engine.step() first');
     this.#repair();
     try {
-      planned.walker.drain();
+      planned.walker.settle();
     } catch (error) {
       throw this.#breakOff(error);
     }
     return planned;
   }
 
+  saveOrder(): SaveOrder {
+    const planned = this.#ready();
+    const blocks = this.#saveBlocks(planned);
+    return {
+      tensors: blocks.flatMap(({ tensors }) => tensors.map(({ tensor }) => tensor)),
+      leastSlotBytes: Math.max(1, ...blocks.filter((block) => isOnDisk(planned.plan, block)).map(({ bytes }) => bytes)),
+    };
+  }
+
+  beginSave(request: SaveRequest): RunningSave {
+    const planned = this.#ready();
+    if (this.#walk.isUnderWay)
+      throw new TierraError('E_STATE', 'a training step is under way: finish it with engine.step() first');
+    this.#repair();
+    // What was changed through `stateEntries` must be where it rests.
+    planned.homes.flush();
+    return planned.walker.save(placeBlocks(this.#saveBlocks(planned), planned, this.#options.device), request);
+  }
+
+  #saveBlocks({ map, course }: Planned) {
+    const { dtype, updateAt } = this.#options;
+    return chunkBlocks(map, dtype, course === null ? -1 : stateMoments(updateAt(0)));
+  }
+
   stateEntries(): StateEntry[] {
-    const { map, homes, course } = this.#quiesce();
+    const { map, homes, course, walker } = this.#quiesce();
+    // They may be written to.
+    walker.settleSave();
     const { dtype, updateAt } = this.#options;
     return chunkEntries(map, homes, dtype, course === null ? -1 : stateMoments(updateAt(0)));
   }

@@ -54,7 +54,7 @@ export class Homes {
 
   /** The chunk's bytes, in memory: at home, or a copy of what is on disk. `write` says that they will be changed. */
   bytes(chunk: ChunkId, kind: HomeKind, write: boolean): ArenaPlace {
-    const slot = this.#restSlot(chunk, kind);
+    const slot = this.restSlot(chunk, kind);
     if (this.#tiers.slot(slot).tier !== 'nvme') return this.#tiers.memory(slot);
     if (this.#lost !== null) throw this.#lost;
     const staging = this.#tiers.memory(this.#stagingSlot());
@@ -80,7 +80,7 @@ export class Homes {
     if (staged === null || !staged.dirty) return;
     const { chunk, kind } = staged;
     const { arena, offset } = this.#tiers.memory(this.#stagingSlot());
-    const { swap, swapOffset } = this.#tiers.extent(this.#restSlot(chunk, kind));
+    const { swap, swapOffset } = this.#tiers.extent(this.restSlot(chunk, kind));
     const step = this.stamp(chunk, kind);
     const bytes = this.#size(chunk, kind);
     try {
@@ -92,7 +92,8 @@ export class Homes {
     this.setStamp(chunk, kind, step);
   }
 
-  #restSlot(chunk: ChunkId, kind: HomeKind): SlotId {
+  /** The slot with the newest bytes. */
+  restSlot(chunk: ChunkId, kind: HomeKind): SlotId {
     const { parameter, state } = this.#plan.chunks[chunk]!;
     const place = kind === 'parameter' ? parameter : state;
     if (place === null) throw new TierraError('E_INTERNAL', `chunk ${chunk} is frozen and has no state`);

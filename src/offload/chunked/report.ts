@@ -3,7 +3,7 @@
  * always; single spans only for an observer that wants a timeline.
  */
 import type { Cause, Lane, Layout, Plan, Ticket } from '../../memory/index.ts';
-import type { ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
+import type { AnyLane, ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { MovementReport, PlanSummary, StoreObserver, TimelineCounter, TimelineEntry } from '../observer.ts';
 import type { TierUse } from '../store.ts';
@@ -165,11 +165,12 @@ export class StepRecorder {
     };
   }
 
-  #takeTicket(span: TimelineSpan, lane: LaneName): void {
+  #takeTicket(span: TimelineSpan, lane: AnyLane): void {
     const { startUs, durationUs, bytes, chunk, ticket } = span;
     // What is not among the planned tickets is done again because the norm disagreed with a guess.
     const step = this.#find(ticket)?.step;
-    if ((step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
+    const isPlanned = lane !== 'stage' && lane !== 'save';
+    if (isPlanned && (step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
     if (this.#observer.timeline === undefined) return;
     const details = { step: step ?? this.#step, chunk, bytes, ticket, ...(step === undefined && { again: 'clipped' }) };
     this.#entries.push({ lane, name: spanWords(span), startUs, durationUs, details });

@@ -1,6 +1,6 @@
 /** Hands a plan's tickets to the native executor, one instance per step, and meets it once per moment. */
 import { TierraError } from '../../core/errors.ts';
-import type { ChunkId, Layout, Place, Plan, Ticket as PlanTicket } from '../../memory/index.ts';
+import type { ChunkId, Layout, Place, Plan, Ticket as PlanTicket, SlotId } from '../../memory/index.ts';
 import type {
   ArenaElements,
   ArenaPlace,
@@ -12,6 +12,7 @@ import type {
 } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
+import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
 import type { UpdateSettings } from '../store.ts';
 import type { Homes } from './homes.ts';
 import type { Issued } from './report.ts';
@@ -47,6 +48,10 @@ export class Walker {
   /** Instances handed over to this executor. */
   #instances = 0;
   #step = 0;
+  /** The checkpoint under way, or the last one. */
+  #save: ExecutorSave | null = null;
+  /** By slot: copies for that checkpoint after which the slot may be overwritten. */
+  readonly #guards = new Map<SlotId, readonly TicketId[]>();
 
   constructor(options: WalkerOptions) {
     this.#options = options;
@@ -104,7 +109,64 @@ export class Walker {
     const { waits, waitsPrevious } = this.#options.plan.moments[index]!;
     const ids: TicketId[] = waits.map((ticket) => this.#ids[ticket]! as TicketId);
     if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#idsBefore[ticket]! as TicketId);
+    this.#awaitCopies(index);
     return ids.length === 0 ? 0 : native().wait(this.#executor, ids, `moment ${index}`);
+  }
+
+  /** What moment `index` overwrites on the compute device must have been copied for the checkpoint. */
+  #awaitCopies(index: number): void {
+    if (this.#guards.size === 0) return;
+    const { plan, homes } = this.#options;
+    const { gradients, deviceUpdates } = plan.moments[index]!;
+    const updated = deviceUpdates.flatMap((chunk) => {
+      const { parameter, state } = plan.chunks[chunk]!;
+      return [parameter, ...(state === null ? [] : [state])].map((place) => homes.slotOf(chunk, place));
+    });
+    const slots = [...gradients.map(({ slot }) => slot), ...updated];
+    const ids = [...new Set(slots.flatMap((slot) => this.#guards.get(slot) ?? []))];
+    this.#save?.await(ids);
+  }
+
+  /** Tickets of the newest instance that move `chunk`. */
+  ticketsOf(chunk: ChunkId): TicketId[] {
+    if (this.#instances === 0) return [];
+    return this.#options.plan.tickets
+      .filter((ticket) => ticket.chunk === chunk)
+      .map(({ id }) => this.#ids[id]! as TicketId);
+  }
+
+  /** The last moment of the newest instance, or -1. */
+  get lastMoment(): number {
+    return this.#instances * this.#options.plan.moments.length - 1;
+  }
+
+  /** Begins a checkpoint; from now on who overwrites one of the slots waits for its copy. */
+  save(placed: readonly { readonly block: SaveBlock; readonly slot: SlotId }[], request: SaveRequest): ExecutorSave {
+    this.settleSave();
+    const nextId = (): TicketId => this.#nextId++ as TicketId;
+    const { tickets, copies, last } = saveTickets(
+      placed.map(({ block }) => block),
+      request,
+      nextId,
+    );
+    native().submit(this.#executor, tickets);
+    for (const [index, { slot }] of placed.entries()) this.#guards.set(slot, copies[index]!);
+    this.#save = new ExecutorSave(this.#executor, last);
+    return this.#save;
+  }
+
+  /** Waits until the checkpoint under way, if any, needs nothing any more. */
+  settleSave(): void {
+    this.#save?.settle();
+    this.#guards.clear();
+  }
+
+  /** Waits for every plan ticket handed over, but not for a checkpoint; throws the first failure there ever was. */
+  settle(): void {
+    const ids = [...(this.#instances > 1 ? this.#idsBefore : []), ...(this.#instances > 0 ? this.#ids : [])];
+    if (ids.length > 0) native().wait(this.#executor, ids as TicketId[], 'drain');
+    const failed = native().failed(this.#executor);
+    if (failed !== null) throw failed;
   }
 
   /** The compute of moment `index` is done (or on its stream). */
@@ -177,8 +239,9 @@ export class Walker {
     native().wait(this.#executor, Array.from(this.#idsBefore) as TicketId[], 'settle');
   }
 
-  /** Throws away what has not started and begins anew with an empty executor. */
+  /** Throws away what has not started, after the checkpoint under way, and begins anew with an empty executor. */
   reset(): void {
+    this.settleSave();
     native().executorDestroy(this.#executor);
     this.#executor = this.#create();
     this.#instances = 0;
@@ -202,6 +265,7 @@ export class Walker {
       }
     }
     const chunk = ticket.chunk;
+    for (const slot of this.#overwritten(ticket)) after.push(...(this.#guards.get(slot) ?? []));
     const common = { id, after, afterMoment, afterCell: -1, cause: ticket.cause, chunk };
     const at = (place: Place): ArenaPlace => this.#options.tiers.memory(homes.slotOf(chunk, place));
     switch (ticket.lane) {
@@ -232,6 +296,14 @@ export class Walker {
           ? { ...common, ...this.#accumulation(ticket, at) }
           : { ...common, ...this.#update(ticket, at, settings) };
     }
+  }
+
+  /** Slots that the ticket writes. */
+  #overwritten({ chunk, lane, cause, to, from, stateTo }: PlanTicket): SlotId[] {
+    if (this.#guards.size === 0) return [];
+    const { homes } = this.#options;
+    const places = lane === 'update' && cause !== 'accumulate' ? [to, stateTo ?? from] : [to];
+    return places.map((place) => homes.slotOf(chunk, place));
   }
 
   #stampFor({ kind, lane, chunk }: PlanTicket): number {

@@ -1,5 +1,5 @@
 /** Everything in one place: parameters, gradients and states are plain tensors on the compute device. */
-import { totalmem } from 'node:os';
+import { hostMemory } from '../../core/hostMemory.ts';
 import { native } from '../../native/load.ts';
 import {
   type AnyModule,
@@ -15,6 +15,7 @@ import { cudaIndex } from '../device.ts';
 import { GradientAccumulators } from '../gradients.ts';
 import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { StoreObserver } from '../observer.ts';
+import type { RunningSave, SaveOrder, SaveRequest } from '../saving.ts';
 import type {
   ParameterStore,
   StateEntry,
@@ -25,6 +26,7 @@ import type {
   UpdateSettings,
 } from '../store.ts';
 import { stateDtype, tensorEntry } from './entries.ts';
+import { ResidentSaves } from './saves.ts';
 
 export interface ResidentOptions {
   readonly seed: number;
@@ -56,6 +58,7 @@ export class ResidentStore implements ParameterStore {
   readonly #timeline: ComputeTimeline;
   readonly #norms: GradientNorms;
   #step = 0;
+  readonly #saves = new ResidentSaves();
 
   /** Places every parameter of `model` on the device. */
   constructor(model: AnyModule, options: ResidentOptions) {
@@ -128,6 +131,7 @@ export class ResidentStore implements ParameterStore {
         const { norm, ...outcome } = this.#norms.total(trainable, clipNorm, lossScale);
         if (outcome.nonFinite === null) {
           this.prepareState();
+          this.#saves.awaitCopies();
           const tensors = trainable.map((parameter) => {
             const state = this.#states.get(parameter)!;
             const master = state.get('master');
@@ -179,7 +183,32 @@ export class ResidentStore implements ParameterStore {
     }
   }
 
+  #tensors(): { readonly parameter: Parameter; readonly kind: StateKind; readonly tensor: Tensor }[] {
+    return this.#parameters.flatMap((parameter) => [
+      { parameter, kind: 'weight' as const, tensor: parameter.tensor },
+      ...Array.from(this.#states.get(parameter) ?? [], ([kind, tensor]) => ({ parameter, kind, tensor })),
+    ]);
+  }
+
+  saveOrder(): SaveOrder | string {
+    const { device } = this.#options;
+    if (device !== 'cpu') return `everything is in plain tensors on ${device}`;
+    const tensors = this.#tensors().map(({ parameter, kind, tensor }) => {
+      return { parameter, kind, dtype: tensor.dtype, bytes: tensor.bytes };
+    });
+    return { tensors, leastSlotBytes: 1 };
+  }
+
+  beginSave(request: SaveRequest): RunningSave {
+    return this.#saves.begin(
+      this.#tensors().map(({ tensor }) => tensor),
+      request,
+    );
+  }
+
   stateEntries(): StateEntry[] {
+    // They may be written to.
+    this.#saves.settle();
     return this.#parameters.flatMap((parameter) => [
       tensorEntry(parameter, 'weight', parameter.tensor),
       ...Array.from(this.#states.get(parameter) ?? [], ([kind, tensor]) => tensorEntry(parameter, kind, tensor)),
@@ -189,7 +218,7 @@ export class ResidentStore implements ParameterStore {
   use(): TierUse[] {
     const { device } = this.#options;
     const usedBytes = native().memoryStats(device).allocatedBytes;
-    if (device === 'cpu') return [{ tier: 'gpu', label: 'cpu', usedBytes, budgetBytes: totalmem() }];
+    if (device === 'cpu') return [{ tier: 'gpu', label: 'cpu', usedBytes, budgetBytes: hostMemory().totalBytes }];
     return [{ tier: 'gpu', usedBytes, budgetBytes: native().deviceInfo(cudaIndex(device)).totalBytes }];
   }
 
@@ -198,6 +227,7 @@ export class ResidentStore implements ParameterStore {
   }
 
   dispose(): void {
+    this.#saves.dispose();
     this.#gradients.clear();
     for (const state of this.#states.values()) for (const tensor of state.values()) tensor.dispose();
     this.#states.clear();

@@ -8,6 +8,7 @@ import {
   declaredBytes,
   fileOrder,
   SafetensorsWriter,
+  safetensorsHeader,
   type TensorDeclaration,
   type WriterOptions,
   type WrittenFile,
@@ -98,10 +99,39 @@ export class ShardedSafetensorsWriter {
 
   #writeIndex(): WrittenFile {
     const names = [...this.#shardOf].map(([name, shard]) => [name, this.#fileName(shard)] as const);
-    const index = { metadata: { total_size: this.totalBytes }, weight_map: Object.fromEntries(names) };
-    const path = join(this.folder, `${this.#options.baseName ?? 'model'}.safetensors.index.json`);
-    return writeWholeFile(path, Buffer.from(`${JSON.stringify(index, null, 2)}\n`));
+    const path = join(this.folder, indexName(this.#options.baseName));
+    return writeWholeFile(path, Buffer.from(indexText(names, this.totalBytes)));
   }
+}
+
+const indexName = (baseName = 'model'): string => `${baseName}.safetensors.index.json`;
+
+function indexText(names: readonly (readonly [string, string])[], totalBytes: number): string {
+  const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(names) };
+  return `${JSON.stringify(index, null, 2)}\n`;
+}
+
+/** What a sharded writer would make, for whoever writes the tensors' bytes by other means. */
+export interface ShardLayout {
+  readonly files: readonly {
+    readonly name: string;
+    readonly header: Uint8Array;
+    /** In the order in which their bytes follow the header. */
+    readonly order: readonly TensorDeclaration[];
+    readonly fileBytes: number;
+  }[];
+  /** The index of several shards. */
+  readonly index: { readonly name: string; readonly text: string } | null;
+}
+
+export function layOutShards(tensors: readonly TensorDeclaration[], options: ShardOptions = {}): ShardLayout {
+  const shards = planShards(tensors, options.maxShardBytes ?? defaultShardBytes);
+  const nameOf = (index: number): string => shardName(options.baseName ?? 'model', index, shards.length);
+  const files = shards.map((members, index) => ({ name: nameOf(index), ...safetensorsHeader(members, options) }));
+  if (shards.length === 1) return { files, index: null };
+  const names = shards.flatMap((members, index) => members.map(({ name }) => [name, nameOf(index)] as const));
+  const totalBytes = tensors.reduce((sum, tensor) => sum + declaredBytes(tensor), 0);
+  return { files, index: { name: indexName(options.baseName), text: indexText(names, totalBytes) } };
 }
 
 /** Cuts tensors, in order, into shards of at most `maxShardBytes` of data; always at least one. */

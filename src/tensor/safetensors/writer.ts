@@ -140,6 +140,16 @@ export function fileOrder(tensors: readonly TensorDeclaration[]): TensorDeclarat
   return [...tensors].sort((a, b) => dtypeBytes(b.dtype) - dtypeBytes(a.dtype));
 }
 
+/** The first bytes of a file with these tensors, and the tensors in the order in which their bytes follow. */
+export function safetensorsHeader(
+  tensors: readonly TensorDeclaration[],
+  options: WriterOptions = {},
+): { readonly header: Uint8Array; readonly order: readonly TensorDeclaration[]; readonly fileBytes: number } {
+  const { slots, dataBytes } = layOut(tensors);
+  const header = encodeHeader(slots, tensors, options);
+  return { header, order: fileOrder(tensors), fileBytes: header.length + dataBytes };
+}
+
 function layOut(tensors: readonly TensorDeclaration[]): { slots: Slot[]; dataBytes: number } {
   const names = new Set<string>();
   let dataBytes = 0;

@@ -1,0 +1,129 @@
+/** A checkpoint written behind training is of its step, to the bit, and costs training nothing but time. */
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { isTierraError } from '../../src/core/errors.ts';
+import { verifyCheckpoint } from '../../src/engine/checkpoint/index.ts';
+import { native } from '../../src/native/load.ts';
+import { type ModelBytes, placements } from '../cases/placements.ts';
+import { built, nowhere, saveScenario, startRun, tensorsIn, trainTo } from './checkpointRuns.ts';
+import { measure, trainStep, withFolder } from './tiersSupport.ts';
+
+afterEach(() => native().setFault(null));
+
+describe('SHA-256 of a checkpoint file', () => {
+  it('is the same by both implementations and as Node has it', async () => {
+    const { createHash } = await import('node:crypto');
+    for (const length of [0, 1, 55, 56, 63, 64, 65, 119, 128, 1000, 100_000]) {
+      const bytes = Uint8Array.from({ length }, (_, i) => (i * 37 + length) & 0xff);
+      const expected = createHash('sha256').update(bytes).digest('hex');
+      expect(native().sha256(bytes, true), `plain, ${length}`).toBe(expected);
+      expect(native().sha256(bytes, false), `fast, ${length}`).toBe(expected);
+    }
+  });
+});
+
+describe.each(['fp32', 'bf16'] as const)('%s, saved behind training', (precision) => {
+  let bytes: ModelBytes;
+  let oracle: { saved: Record<string, string>; end: ReturnType<typeof trainTo> };
+
+  beforeAll(async () => {
+    bytes = measure(saveScenario(built(), '', precision));
+    await withFolder(async (folder) => {
+      await using run = startRun(path.join(folder, 'out'), {}, precision);
+      trainTo(run.engine, 2);
+      await run.checkpointer.save(nowhere, 1);
+      await run.checkpointer.finish();
+      const end = trainTo(run.engine, 5);
+      oracle = { saved: tensorsIn(run.path(2)), end };
+    });
+  });
+
+  const cases = [null, ...placements];
+  it.each(cases.map((placement) => [placement?.name ?? 'everything resident', placement] as const))(
+    '%s',
+    async (_name, placement) => {
+      await withFolder(async (folder) => {
+        const memory = placement?.memory(bytes, path.join(folder, 'swap')) ?? {};
+        // A buffer far smaller than the state, and a slow disk: training must wait for copies.
+        await using run = startRun(path.join(folder, 'out'), { ...memory, checkpoint: '100KiB' }, precision);
+        trainTo(run.engine, 2);
+        native().setFault('save.write:slow@every=3');
+        await run.checkpointer.save(nowhere, 1);
+        const end = trainTo(run.engine, 5);
+        await run.checkpointer.finish();
+        expect(run.failures).toEqual([]);
+        await verifyCheckpoint(run.path(2));
+        expect(tensorsIn(run.path(2))).toEqual(oracle.saved);
+        expect(end).toEqual(oracle.end);
+        expect(run.reports).toMatchObject([{ step: 2 }]);
+      });
+    },
+  );
+});
+
+it('a disk that fails costs the checkpoint only: the one before stays, training and the next save go on', async () => {
+  await withFolder(async (folder) => {
+    const output = path.join(folder, 'out');
+    const bytes = measure(saveScenario(built(), ''));
+    const memory = { gpu: bytes.other + Math.round(0.25 * bytes.chunks), cpu: '1GiB' };
+    await using quiet = startRun(path.join(folder, 'quiet'), {});
+    const expected = trainTo(quiet.engine, 5);
+    await using run = startRun(output, { ...memory, checkpoint: '100KiB' });
+    trainTo(run.engine, 1);
+    await run.checkpointer.save(nowhere);
+    await run.checkpointer.settle();
+    for (const [step, fault] of [
+      [2, 'save.write:ENOSPC@k=5'],
+      [3, 'save.fsync:EIO@k=2'],
+    ] as const) {
+      native().setFault(fault);
+      trainTo(run.engine, step);
+      await run.checkpointer.save(nowhere);
+      await expect(run.checkpointer.finish()).rejects.toMatchObject({
+        code: 'E_IO',
+        message: expect.stringMatching(
+          new RegExp(
+            `^the checkpoint of step ${step} was not written: .*\\.safetensors: cannot (write|flush to disk): E`,
+          ),
+        ),
+        hint: expect.stringMatching(/full|hardware/),
+      });
+      native().setFault(null);
+      expect(isTierraError(run.failures.at(-1), 'E_IO')).toBe(true);
+      expect(readdirSync(path.join(output, 'checkpoints'))).toEqual(['step-00000001']);
+    }
+    native().setFault('save.write:short@every=2');
+    trainTo(run.engine, 4);
+    await run.checkpointer.save(nowhere);
+    await run.checkpointer.finish();
+    await verifyCheckpoint(run.path(4));
+    trainStep(run.engine);
+    expect(trainTo(run.engine, 5).hashes).toEqual(expected.hashes);
+  });
+});
+
+it('steps that are dropped or not finite wait for the checkpoint under way', async () => {
+  await withFolder(async (folder) => {
+    const bytes = measure(saveScenario(built(), ''));
+    const memory = placements.find(({ name }) => name === 'parameters and states mostly on disk')!;
+    await using quiet = startRun(path.join(folder, 'quiet'), {});
+    trainTo(quiet.engine, 2);
+    await quiet.checkpointer.save(nowhere);
+    await quiet.checkpointer.finish();
+    trainStep(quiet.engine, Number.NaN);
+    const expected = trainTo(quiet.engine, 5);
+    await using run = startRun(path.join(folder, 'out'), {
+      ...memory.memory(bytes, path.join(folder, 'swap')),
+      checkpoint: '100KiB',
+    });
+    trainTo(run.engine, 2);
+    native().setFault('save.write:slow@every=2');
+    await run.checkpointer.save(nowhere);
+    trainStep(run.engine, Number.NaN);
+    const end = trainTo(run.engine, 5);
+    await run.checkpointer.finish();
+    expect(tensorsIn(run.path(2))).toEqual(tensorsIn(quiet.path(2)));
+    expect(end).toEqual(expected);
+  });
+});
