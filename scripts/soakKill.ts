@@ -53,7 +53,7 @@ interface Row {
 
 async function soak(): Promise<void> {
   const began = performance.now();
-  const bytes = measure(saveScenario(built(), '', 'bf16'));
+  const bytes = measure(saveScenario(built(), 'out', 'bf16'));
   const oracle = await oracleLines(steps);
   const outcomes: Outcome[] = [];
   const complaints: string[] = [];

@@ -200,13 +200,13 @@ export class Checkpointer {
         while (!running.isDone()) await delay(pollMs);
         for (const { id, path: inside } of open) files.push({ path: inside, ...native().appendResult(id)! });
       } catch (error) {
-        discardCheckpoint(places);
         throw notWritten(places, error);
       } finally {
         for (const { id } of open) native().appendClose(id);
       }
       await commit(files);
     } catch (error) {
+      discardCheckpoint(places);
       this.#fail(error, places.step);
     }
   }

@@ -18,7 +18,7 @@ const steps = 60;
 
 describe('SIGKILL with all tiers in use', () => {
   it('at a dozen points, one after another in one run', { timeout: 600_000 }, async () => {
-    const bytes = measure(saveScenario(built(), '', 'bf16'));
+    const bytes = measure(saveScenario(built(), 'out', 'bf16'));
     const oracle = await oracleLines(steps);
     const random = randomFrom(7);
     const every = killPoints.filter((_, index) => index % 3 === 1);

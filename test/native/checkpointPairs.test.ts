@@ -24,7 +24,7 @@ describe.each(['fp32', 'bf16'] as const)('%s', (precision) => {
 
   beforeAll(async () => {
     folder = mkdtempSync(path.join(tmpdir(), 'tierra-pairs-'));
-    bytes = measure(saveScenario(built(), '', precision));
+    bytes = measure(saveScenario(built(), 'out', precision));
     await using run = startRun(path.join(folder, 'whole'), {}, precision);
     trainTo(run.engine, 2);
     whole = trainTo(run.engine, 4);

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, TierraError } from '../../core/errors.ts';
 import type { WrittenCheckpoint } from './commit.ts';
@@ -40,16 +41,20 @@ export class Committer {
   }
 }
 
-/** From sources the thread needs the same loader as this process; a process without one (a test runner) lends it tsx. */
+/** From sources, as in development, the thread needs a loader for TypeScript of its own. */
 function startWorker(): Worker {
-  const url = new URL(import.meta.url.endsWith('.ts') ? './commitWorker.ts' : './commitWorker.js', import.meta.url);
-  const hasLoader = !url.pathname.endsWith('.ts') || process.execArgv.some((argument) => argument.includes('tsx'));
-  const worker = new Worker(url, {
-    ...(hasLoader ? {} : { execArgv: ['--import', createRequire(import.meta.url).resolve('tsx')] }),
-    resourceLimits: { maxOldGenerationSizeMb: 128 },
-  });
+  const isSource = import.meta.url.endsWith('.ts');
+  const url = new URL(isSource ? './commitWorker.ts' : './commitWorker.js', import.meta.url);
+  const options = { resourceLimits: { maxOldGenerationSizeMb: 128 } };
+  const worker = isSource ? new Worker(withLoader(url), { ...options, eval: true }) : new Worker(url, options);
   worker.unref();
   return worker;
+}
+
+function withLoader(url: URL): string {
+  const found = createRequire(import.meta.url).resolve('tsx/esm/api');
+  const loader = pathToFileURL(found.replace(/\.cjs$/, '.mjs')).href;
+  return `import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(url.href)}); })`;
 }
 
 function revived({ code, message, hint }: PlainError): Error {
