@@ -119,3 +119,9 @@ function withCause(error: TierraError, cause: Error): TierraError {
   const { hint, details } = error;
   return new TierraError(error.code, error.message, { details, cause, ...(hint === undefined ? {} : { hint }) });
 }
+
+/** The addon's number of a group, for operators that communicate. Throws `E_ARGUMENT` for a group made elsewhere. */
+export function groupId(group: Group): number {
+  if (group instanceof NativeGroup) return group.id;
+  throw new TierraError('E_ARGUMENT', `group "${group.name}" was not made by a communicator`);
+}

@@ -11,6 +11,9 @@ import {
   type LinearLayer,
   layers,
   Module,
+  positionIds,
+  positionRuns,
+  type ShardedSequence,
   splitHeads,
 } from '../nn/index.ts';
 import { ops, type Tensor } from '../tensor/index.ts';
@@ -35,7 +38,7 @@ export interface Gpt2Config {
   readonly tie_word_embeddings: boolean;
 }
 
-class Gpt2Embedding extends Module<[Tensor, number], Tensor> {
+class Gpt2Embedding extends Module<[Tensor, number, ShardedSequence | null], Tensor> {
   readonly wte: EmbeddingLayer;
   readonly wpe: Embedding;
   readonly drop: Dropout;
@@ -47,8 +50,8 @@ class Gpt2Embedding extends Module<[Tensor, number], Tensor> {
     this.drop = new Dropout(config.embd_pdrop);
   }
 
-  forward(ids: Tensor, start: number): Tensor {
-    const positions = ops.arange(start, start + ids.size(1), { device: ids.device });
+  forward(ids: Tensor, start: number, sequence: ShardedSequence | null): Tensor {
+    const positions = positionIds(positionRuns(sequence, start, ids.size(1)), ids.device);
     return this.drop.call(ops.add(this.wte.call(ids), this.wpe.call(positions)));
   }
 }
@@ -77,12 +80,12 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
     return this.#dropout > 0;
   }
 
-  forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
+  forward(x: Tensor, { start, cache, layer, sequence }: BlockContext): Tensor {
     const [query, key, value] = ops
       .chunk(this.c_attn.call(x), 3, 2)
       .map((part) => splitHeads(part, part.size(2) / this.#headSize));
     const options = { causal: true, dropout: this.training ? this.#dropout : 0 };
-    const mixed = attend([query!, key!, value!], null, { cache, layer }, options, start);
+    const mixed = attend([query!, key!, value!], null, { cache, layer, sequence }, options, start);
     return this.drop.call(this.c_proj.call(mixed));
   }
 }

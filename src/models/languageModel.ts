@@ -4,7 +4,7 @@
  * Shapes: ids and labels int64 `[b, t]`, hidden states `[b, t, width]`, logits `[b, t, vocabulary]`.
  */
 import { check } from '../core/errors.ts';
-import { type KeyValueCache, Module } from '../nn/index.ts';
+import { type KeyValueCache, Module, type ShardedSequence } from '../nn/index.ts';
 import { runSequence, type SequenceModel } from '../nn/sequence.ts';
 import type { Tensor } from '../tensor/index.ts';
 import type { ModelDescription, ModelFamily } from './hf/config.ts';
@@ -27,9 +27,11 @@ export interface BlockContext {
   readonly cache: KeyValueCache | null;
   /** The block's number. */
   readonly layer: number;
+  /** Where other ranks hold the other tokens; null: they are all here. */
+  readonly sequence: ShardedSequence | null;
 }
 
-export type EmbeddingUnit = Module<[ids: Tensor, start: number], Tensor>;
+export type EmbeddingUnit = Module<[ids: Tensor, start: number, sequence: ShardedSequence | null], Tensor>;
 export type BlockUnit = Module<[x: Tensor, context: BlockContext], Tensor>;
 export type HeadUnit = Module<[x: Tensor, labels: Tensor | null], Tensor>;
 
@@ -39,6 +41,11 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   abstract readonly config: ModelDescription['config'];
   /** The `config.json` that the model was built from, completed; null for a model made from its class. */
   hfConfig: HfConfig | null = null;
+  /**
+   * How other ranks hold the other parts of every sequence; null: ids are whole sequences. With it the loss is the mean over
+   * this rank's tokens.
+   */
+  sequence: ShardedSequence | null = null;
   abstract readonly embedding: EmbeddingUnit;
   abstract readonly blocks: readonly BlockUnit[];
   abstract readonly head: HeadUnit;
@@ -53,13 +60,14 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   }
 
   runStage(index: number, x: Tensor | null, { ids, labels, cache, start = 0 }: TokenBatch): Tensor {
+    const { sequence } = this;
     if (x === null) {
-      this.#checkLength(start + ids.size(1));
-      return this.embedding.call(ids, start);
+      this.#checkLength(start + ids.size(1) * (sequence?.parts ?? 1));
+      return this.embedding.call(ids, start, sequence);
     }
     const layer = index - 1;
     const block = this.blocks[layer];
-    if (block !== undefined) return block.call(x, { start, cache: cache ?? null, layer });
+    if (block !== undefined) return block.call(x, { start, cache: cache ?? null, layer, sequence });
     return this.head.call(x, labels ?? null);
   }
 

@@ -50,7 +50,7 @@ export interface LlamaConfig {
   readonly tie_word_embeddings: boolean;
 }
 
-class TokenEmbedding extends Module<[Tensor, number], Tensor> {
+class TokenEmbedding extends Module<[Tensor, ...unknown[]], Tensor> {
   readonly tokens: EmbeddingLayer;
 
   constructor(config: LlamaConfig) {
@@ -95,7 +95,7 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
     return this.#config.attention_dropout > 0;
   }
 
-  forward(x: Tensor, { start, cache, layer }: BlockContext): Tensor {
+  forward(x: Tensor, { start, cache, layer, sequence }: BlockContext): Tensor {
     const { layer_types: types, sliding_window, head_dim: size } = this.#config;
     const window = types === null || types[layer] === 'sliding_attention' ? sliding_window : null;
     // As many heads as this rank has.
@@ -107,7 +107,7 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
     const mixed = attend(
       [this.q_norm?.call(query) ?? query, this.k_norm?.call(key) ?? key, value],
       this.#rotary,
-      { cache, layer },
+      { cache, layer, sequence },
       { causal: true, window, dropout: this.training ? this.#config.attention_dropout : 0 },
       start,
     );

@@ -4,11 +4,12 @@
  *
  * Shapes: b batch, t query positions, s key positions, h heads, k key/value heads, d head size.
  */
-import { check } from '../../core/errors.ts';
+import { check, TierraError } from '../../core/errors.ts';
 import type { DeviceName } from '../../native/binding.ts';
 import { type Dtype, ops, type Tensor } from '../../tensor/index.ts';
 import type { KeyValueCache } from './keyValueCache.ts';
 import type { Rotary } from './rotary.ts';
+import { positionRuns, type ShardedSequence } from './shardedSequence.ts';
 
 export interface AttentionOptions {
   readonly causal: boolean;
@@ -27,6 +28,8 @@ export interface AttentionOptions {
 export interface CacheSlot {
   readonly cache: KeyValueCache | null;
   readonly layer: number;
+  /** Where other ranks hold the other tokens; null: they are all here. */
+  readonly sequence?: ShardedSequence | null;
 }
 
 /** query `[b, h, t, d]`, key and value `[b, k, s, d]` to `[b, h, t, d]`; h must be a multiple of k. */
@@ -88,6 +91,12 @@ export function mergeHeads(x: Tensor): Tensor {
   return ops.reshape(ops.transpose(x, 1, 2), [batch, length, heads * size]);
 }
 
+function generationUnsupported(parts: number): TierraError {
+  return new TierraError('E_UNSUPPORTED', `a cache of keys and values cannot be spread over ${parts} ranks`, {
+    hint: 'Sequence parallelism is for training and evaluation; generate with model.sequence = null.',
+  });
+}
+
 /** Rotates, appends to the cache, attends, merges heads: query `[b, t, h·d]`, key and value `[b, t, k·d]`. */
 export function attend(
   [query, key, value]: readonly [Tensor, Tensor, Tensor],
@@ -96,8 +105,14 @@ export function attend(
   options: AttentionOptions,
   start: number,
 ): Tensor {
-  const q = rotary === null ? query : rotary.apply(query, start);
-  const k = rotary === null ? key : rotary.apply(key, start);
+  const { sequence = null } = slot;
+  const runs = positionRuns(sequence, start, query.size(2));
+  const q = rotary === null ? query : rotary.apply(query, runs);
+  const k = rotary === null ? key : rotary.apply(key, runs);
+  if (sequence !== null) {
+    if (slot.cache !== null) throw generationUnsupported(sequence.parts);
+    return mergeHeads(sequence.attention(q, k, value, options));
+  }
   const [keys, values] = slot.cache === null ? [k, value] : slot.cache.append(slot.layer, k, value);
   return mergeHeads(attention(q, keys, values, options));
 }

@@ -7,3 +7,4 @@ export * from './linear.ts';
 export * from './mlp.ts';
 export * from './norm.ts';
 export * from './rotary.ts';
+export * from './shardedSequence.ts';

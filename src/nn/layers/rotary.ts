@@ -2,6 +2,7 @@
 import type { DeviceName } from '../../native/binding.ts';
 import { type Dtype, ops, type Tensor } from '../../tensor/index.ts';
 import { rotary } from '../fused.ts';
+import type { PositionRun } from './shardedSequence.ts';
 
 export type RotaryScaling =
   | { readonly type: 'none' }
@@ -31,11 +32,11 @@ export class Rotary {
     this.#frequencies = frequencies(options);
   }
 
-  /** Rotates x `[batch, heads, length, headSize]`, whose first position is `start`. */
-  apply(x: Tensor, start: number): Tensor {
-    const length = x.size(2);
-    const { cos, sin } = this.#tablesFor(start + length, x.dtype, x.device);
-    return rotary(x, ops.slice(cos, 0, start, start + length), ops.slice(sin, 0, start, start + length));
+  /** Rotates x `[batch, heads, length, headSize]`, which stands at `start` and after, or in these runs. */
+  apply(x: Tensor, start: number | readonly PositionRun[]): Tensor {
+    const runs = typeof start === 'number' ? [{ begin: start, end: start + x.size(2) }] : start;
+    const { cos, sin } = this.#tablesFor(Math.max(...runs.map(({ end }) => end)), x.dtype, x.device);
+    return rotary(x, rowsOf(cos, runs), rowsOf(sin, runs));
   }
 
   /** Frees the tables; they are made again when needed. */
@@ -69,6 +70,11 @@ export class Rotary {
     }
     return values;
   }
+}
+
+function rowsOf(table: Tensor, runs: readonly PositionRun[]): Tensor {
+  const rows = runs.map(({ begin, end }) => ops.slice(table, 0, begin, end));
+  return rows.length === 1 ? rows[0]! : ops.cat(rows, 0);
 }
 
 function frequencies({ headSize, theta, scaling }: RotaryOptions): Float64Array {

@@ -1,0 +1,58 @@
+/**
+ * All-to-all between tokens and heads (DeepSpeed-Ulysses, Jacobs et al. 2023): outside of attention a rank has some tokens of all
+ * heads, inside all tokens of some heads. Eight all-to-alls per layer, forward and backward of query, key, value and output;
+ * elements received: 4(p-1)/p² · tokens · (heads + kv heads) · head size.
+ */
+import { TierraError } from '../../core/errors.ts';
+import { type AttentionOptions, attention, type PositionRun } from '../../nn/index.ts';
+import { ops, type Tensor } from '../../tensor/index.ts';
+import type { Group } from '../group.ts';
+import { allToAllInGroup } from '../tensor/operators.ts';
+import { runsOf } from './order.ts';
+import { refuseOptions } from './refuse.ts';
+import type { SequenceMode } from './types.ts';
+
+const [heads, tokens] = [1, 2];
+
+export class HeadExchange implements SequenceMode {
+  readonly name = 'heads';
+  readonly order = 'contiguous';
+  readonly group: Group;
+
+  constructor(group: Group) {
+    this.group = group;
+  }
+
+  get parts(): number {
+    return this.group.size;
+  }
+
+  runs(length: number): PositionRun[] {
+    return runsOf(this.order, this.group.rank, this.parts, length);
+  }
+
+  attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
+    refuseOptions(this.name, options, ['alibi', 'mask']);
+    const copies = this.#copiesOf(query.size(heads), key.size(heads));
+    const gathered = (x: Tensor): Tensor => allToAllInGroup(x, this.group, heads, tokens);
+    const ofKeys = (x: Tensor): Tensor => gathered(copies === 1 ? x : ops.repeatInterleave(x, copies, heads));
+    const mixed = attention(gathered(query), ofKeys(key), ofKeys(value), options);
+    return allToAllInGroup(mixed, this.group, tokens, heads);
+  }
+
+  /** How often each key/value head is sent: once, or to every rank that has query heads of it. */
+  #copiesOf(queryHeads: number, keyHeads: number): number {
+    const { parts } = this;
+    if (queryHeads % parts === 0 && keyHeads % parts === 0) return 1;
+    if (queryHeads % parts === 0 && parts % keyHeads === 0) return parts / keyHeads;
+    throw new TierraError(
+      'E_CONFIG',
+      `sequence parallelism by "heads" over ${parts} ranks needs heads % sp = 0 and kv heads % sp = 0 or sp % kv heads = 0: ` +
+        `${queryHeads} % ${parts} = ${queryHeads % parts}, ${keyHeads} % ${parts} = ${keyHeads % parts}, ${parts} % ${keyHeads} = ${parts % keyHeads}`,
+      {
+        hint: 'Choose another degree, or the mode "ring", which does not split heads.',
+        details: { queryHeads, keyHeads, parts },
+      },
+    );
+  }
+}
