@@ -7,5 +7,12 @@ export { languageTask } from './languageTask.ts';
 export { type Context, launch } from './launch.ts';
 export { type NonFiniteOrigin, originText } from './numerics/origin.ts';
 export type { NonFiniteAction } from './numerics/policy.ts';
+export {
+  type MeasuredRank,
+  measuredBubble,
+  measureRank,
+  type PipelineTimeline,
+  pipelineTimeline,
+} from './pipelineTimeline.ts';
 export { type Recovery, type Task, Trainer, type TrainerOptions } from './trainer.ts';
 export { evaluating, reporting } from './trainingHooks.ts';

@@ -1,4 +1,5 @@
 /** The ranks of this process's world along the axes of `parallel:`, met once for each context. */
+import { TierraError } from '../core/errors.ts';
 import { connect, type Group } from '../dist/index.ts';
 import { type Mesh, makeMesh } from '../dist/mesh.ts';
 import type { Context } from './launch.ts';
@@ -22,6 +23,20 @@ export function meshOf(context: Context): Mesh {
   return mesh;
 }
 
-/** The ranks of this process's pipeline; null where there is none. */
-export const pipelineGroup = (context: Context): Group | null =>
-  context.config.parallel.pp === 1 ? null : meshOf(context).group('pp');
+/**
+ * The ranks of this process's pipeline; null where there is none. Throws `E_UNSUPPORTED` where other ranks share batches
+ * or layers with it: their gradients would not be summed.
+ */
+export function pipelineGroup(context: Context): Group | null {
+  const { pp } = context.config.parallel;
+  if (pp === 1) return null;
+  const { size } = context.world;
+  if (size !== pp) {
+    throw new TierraError(
+      'E_UNSUPPORTED',
+      `parallel.pp ${pp} with ${size} ranks: a pipeline beside other axes is not there yet`,
+      { hint: `Start ${pp} ranks, or set parallel.pp: 1.`, details: { pp, size } },
+    );
+  }
+  return meshOf(context).group('pp');
+}

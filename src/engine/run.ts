@@ -47,6 +47,7 @@ interface Run {
 /** Trains as `config` says: data, model, resume, steps, evaluation, checkpoints, a sample at the end. */
 export async function runTraining(config: Config, io: TrainingIo): Promise<void> {
   const { signal } = io;
+  refusePipeline(config);
   const context = launch(config);
   using recording = startRecording(context, io.progress, signal);
   try {
@@ -56,6 +57,14 @@ export async function runTraining(config: Config, io: TrainingIo): Promise<void>
     recording.record.finish(outcome, reasonOf(error));
     throw error;
   }
+}
+
+/** Its ranks would each save their part of the model as the whole. */
+function refusePipeline({ parallel: { pp } }: Config): void {
+  if (pp === 1) return;
+  throw new TierraError('E_UNSUPPORTED', `parallel.pp: ${pp}: tierra train cannot save and resume pipelines yet`, {
+    hint: 'Train with initialize(…) and engine.runMicroBatches(…) in a script of your own (docs/pipeline.md), or set parallel.pp: 1.',
+  });
 }
 
 async function trainRecorded(context: Context, { progress, record }: Recording, signal: AbortSignal): Promise<void> {

@@ -23,6 +23,7 @@ export {
 } from './place.ts';
 export { type RandomKey, randomKeys } from './randomKeys.ts';
 export { ForwardRunner, type UnitRunner, withRunner } from './runner.ts';
+export { isSequenceModel, runSequence, type SequenceModel } from './sequence.ts';
 export { loadStateDict, stateDict } from './stateDict.ts';
 export { type BackwardOptions, Tape } from './tape.ts';
 export {

@@ -1,6 +1,7 @@
 export { createProgress } from './createProgress.ts';
 export { type LiveOptions, LiveProgress } from './liveProgress.ts';
 export { type MovementFigures, movementText, type PlanFigures, planText, tierNames } from './memorySummary.ts';
+export { mergeTraces } from './mergeTraces.ts';
 export { PlainProgress } from './plainProgress.ts';
 export type {
   EvaluationReport,

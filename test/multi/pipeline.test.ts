@@ -81,7 +81,7 @@ describe.skipIf(!nativeIsBuilt())('pipelines of real processes', () => {
   it('four ranks', async () => {
     await compare(
       4,
-      schedules.map((schedule) => caseOf(schedule, 4, { model: 'gpt2-tied', layers: 6, steps: 6 })),
+      schedules.map((schedule) => caseOf(schedule, 4, { model: 'gpt2-tied', layers: 6, steps: 4 })),
     );
   });
 

@@ -11,7 +11,7 @@ import type { SequenceModel } from '../../nn/sequence.ts';
 import type { ParameterStore } from '../../offload/store.ts';
 import { dtypeBytes, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { forEachTensor } from '../../tensor/scope.ts';
-import type { Group } from '../group.ts';
+import type { Group, Work } from '../group.ts';
 import { mostMessages, visitsOf } from './course.ts';
 import { type Flight, Shelf } from './flight.ts';
 import type { PipelineLayout } from './layout.ts';
@@ -43,6 +43,8 @@ export interface PipelineEvent {
   /** `performance.now()` in milliseconds. */
   readonly startMs: number;
   readonly durationMs: number;
+  /** Of it: waiting for a tensor of another rank. On a GPU the host does not wait, so this is zero there. */
+  readonly waitMs: number;
 }
 
 export interface PipelineStep<Batch> {
@@ -73,6 +75,8 @@ export class PipelineRunner<Batch> {
   readonly #forms = new Map<string, TensorForm>();
   /** Forms of batches whose edges all ranks know. */
   readonly #learnt = new Set<string>();
+  /** Milliseconds that the action under way has waited for others. */
+  #waitedMs = 0;
 
   constructor(parts: PipelineParts<Batch>) {
     this.#parts = parts;
@@ -191,7 +195,8 @@ export class PipelineRunner<Batch> {
     if (isTransfer(action)) this.#transfer(action, step.batches);
     else if (action.kind === 'forward') this.#forward(action, step, losses);
     else this.#backward(action, step.scale);
-    observe?.({ action, startMs, durationMs: performance.now() - startMs });
+    observe?.({ action, startMs, durationMs: performance.now() - startMs, waitMs: this.#waitedMs });
+    this.#waitedMs = 0;
   }
 
   #forward({ stage, microBatch }: ComputeAction, { batches, keyOf }: PipelineStep<Batch>, losses: Tensor[]): void {
@@ -228,11 +233,17 @@ export class PipelineRunner<Batch> {
     } else this.#leavingOutputs.put(stage, microBatch, output);
   }
 
+  #wait(work: Work): void {
+    const began = performance.now();
+    work.wait();
+    this.#waitedMs += performance.now() - began;
+  }
+
   /** The input of a stage, once it is complete; null for the first. */
   #takeInput(stage: number, microBatch: number): Tensor | null {
     if (stage === 0) return null;
     const { tensor, work } = this.#inputs.take(stage, microBatch);
-    work.wait();
+    this.#wait(work);
     return tensor;
   }
 
@@ -263,7 +274,7 @@ export class PipelineRunner<Batch> {
       return;
     }
     const { tensor, work } = this.#gradients.take(stage, microBatch);
-    work.wait();
+    this.#wait(work);
     tape.beginFrom(output, tensor);
   }
 
