@@ -13,6 +13,11 @@ list(FILTER _optim INCLUDE REGEX "/src/(optim|cuda)/")
 # Where a state chunk lives must not change a bit: fused multiply-add only where it is written.
 set_property(SOURCE ${_optim} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
 
+# Plain loops that a compiler makes vectors of: neither errno nor floating-point traps are looked at, and no bit depends on them.
+set(_compressed ${TIERRA_SOURCES})
+list(FILTER _compressed INCLUDE REGEX "/optim/compressed[^/]*\\.cc$")
+set_property(SOURCE ${_compressed} APPEND PROPERTY COMPILE_OPTIONS -fno-math-errno -fno-trapping-math)
+
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set_property(SOURCE ${_avx2} APPEND PROPERTY COMPILE_OPTIONS -mavx2 -mfma -mf16c)
   set_property(SOURCE ${_avx512} APPEND PROPERTY COMPILE_OPTIONS

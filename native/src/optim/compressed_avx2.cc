@@ -1,0 +1,5 @@
+#include "compressedKernel.h"
+
+namespace tierra::optim {
+const CompressedKernel compressedAvx2 = compressedLoops;
+}
