@@ -21,6 +21,7 @@
 #include "io/appendBinding.h"
 #include "io/binding.h"
 #include "memory/binding.h"
+#include "optim/compressedBinding.h"
 #include "optim/optimizerBinding.h"
 
 namespace tierra {
@@ -68,6 +69,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerRandom(env, exports);
   registerDevices(env, exports);
   registerOptimizer(env, exports);
+  registerCompressed(env, exports);
   registerArenas(env, exports);
   registerSwaps(env, exports);
   registerAppendFiles(env, exports);

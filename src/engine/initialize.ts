@@ -18,6 +18,7 @@ import type { Context } from './launch.ts';
 import { pipelineGroup } from './mesh.ts';
 import { EnginePipeline } from './pipelining.ts';
 import { createStore } from './placement.ts';
+import { checkCompressedStates } from './precision/compressedAllowed.ts';
 import { totalStepsOf } from './totalSteps.ts';
 import { type UpdateSchedule, updateScheduleFor } from './updateSchedule.ts';
 
@@ -74,6 +75,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     ? 1
     : (options.totalSteps ?? totalStepsOf(config, options.trainData?.batchesPerEpoch ?? null));
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, context.dtype, options);
+  if (forTraining) checkCompressedStates(context, updates.optimizer);
   const group = options.pipeline ?? pipelineGroup(context);
   if (group !== null && group.size > 1) return inStages(options, group, units, updates);
   const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });

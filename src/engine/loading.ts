@@ -97,12 +97,12 @@ function checkOptimizer(folder: string, manifest: Manifest, engine: AnyEngine): 
 
 function checkEntry({ source, name, entry }: Place, folder: string): void {
   const info = source.names().includes(name) ? source.info(name) : undefined;
-  const { shape } = entry.parameter;
+  const shape = entry.shape ?? entry.parameter.shape;
   const dtype = safetensorsDtype(entry.dtype);
   if (info !== undefined && info.shape.join() === shape.join() && info.dtype === dtype) return;
   const found = info === undefined ? 'is not there' : `is ${info.dtype} [${info.shape}]`;
   throw new TierraError('E_CHECKPOINT', `${folder}: ${name} ${found}; this run needs ${dtype} [${shape}]`, {
-    hint: `The checkpoint is of another model, precision or set of trained parameters. ${otherHint}`,
+    hint: `The checkpoint is of another model, precision, optimizer.states or set of trained parameters. ${otherHint}`,
   });
 }
 

@@ -50,7 +50,8 @@ export function createStore(
   const { memory } = config;
   if (memory.policy === 'off' || !asksForTiers(memory)) {
     const { moments } = updates;
-    const create = (): ParameterStore => new ResidentStore(model, { ...common, moments });
+    const create = (): ParameterStore =>
+      new ResidentStore(model, { ...common, moments, states: config.optimizer.states });
     return placeResident(model, context, moments.length, forTraining, create);
   }
   const { chunkSize } = memory;

@@ -4,6 +4,7 @@ import { formatBytes, formatCount } from '../core/units.ts';
 import { native } from '../native/load.ts';
 import type { AnyModule } from '../nn/index.ts';
 import { cudaIndex } from '../offload/device.ts';
+import { compressedStateBytes } from '../offload/resident/compressedStates.ts';
 import type { ParameterStore } from '../offload/store.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
 import type { Context } from './launch.ts';
@@ -17,7 +18,13 @@ export interface ResidentNeed {
   readonly total: number;
 }
 
-export function residentNeed(model: AnyModule, dtype: Dtype, moments: number, forTraining: boolean): ResidentNeed {
+export function residentNeed(
+  model: AnyModule,
+  dtype: Dtype,
+  moments: number,
+  forTraining: boolean,
+  compressed = false,
+): ResidentNeed {
   const parameters = model.parameters();
   const trained = forTraining ? parameters.filter(({ trainable }) => trainable) : [];
   const elements = (of: typeof parameters): number => of.reduce((sum, parameter) => sum + parameter.elements, 0);
@@ -25,7 +32,8 @@ export function residentNeed(model: AnyModule, dtype: Dtype, moments: number, fo
   const wide = Math.max(4, width);
   const weights = elements(parameters) * width;
   const gradients = elements(trained) * width;
-  const states = elements(trained) * wide * (moments + (width < wide ? 1 : 0));
+  const perElement = compressed ? compressedStateBytes(dtype) : wide * (moments + (width < wide ? 1 : 0));
+  const states = Math.ceil(elements(trained) * perElement);
   return { weights, gradients, states, total: weights + gradients + states };
 }
 
@@ -40,7 +48,8 @@ export function placeResident(
   forTraining: boolean,
   create: () => ParameterStore,
 ): ParameterStore {
-  const need = residentNeed(model, context.dtype, moments, forTraining);
+  const { dtype, config } = context;
+  const need = residentNeed(model, dtype, moments, forTraining, config.optimizer.states === 'compressed');
   const have = availableBytes(context.device);
   if (need.total > have) throw doesNotFit(model, context, need, `${formatBytes(have)} are free`, { have });
   try {

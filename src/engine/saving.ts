@@ -70,10 +70,10 @@ export function saveCheckpoint(
 /** A state tensor as it is called in a checkpoint. */
 export function tensorDeclaration(
   { family }: BuiltModel,
-  { parameter, kind, dtype }: { readonly parameter: Parameter; readonly kind: StateKind; readonly dtype: Dtype },
+  { parameter, kind, dtype, shape = parameter.shape }: Pick<StateEntry, 'parameter' | 'kind' | 'dtype' | 'shape'>,
 ): TensorDeclaration {
   const name = hfName(family, parameter.name) + (kind === 'weight' ? '' : `.${kind}`);
-  return { name, dtype: safetensorsDtype(dtype), shape: parameter.shape };
+  return { name, dtype: safetensorsDtype(dtype), shape };
 }
 
 /** Everything that is not a tensor, as it is now. */

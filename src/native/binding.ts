@@ -228,6 +228,21 @@ export interface UpdateBytes {
   readonly parameterDtype: DtypeCode;
 }
 
+/** All of one parameter's elements, in its order; scales are one per block of 256 elements. */
+export interface CompressedTensors {
+  /** bfloat16 or float32. */
+  readonly gradient: TensorHandle;
+  /** bfloat16 with `low`, or float32 without. */
+  readonly weight: TensorHandle;
+  /** int16: the bits of the fp32 master that the bfloat16 weight leaves out. */
+  readonly low: TensorHandle | null;
+  /** uint8 codes, and float32 scales. */
+  readonly m: TensorHandle;
+  readonly root: TensorHandle;
+  readonly mScales: TensorHandle;
+  readonly rootScales: TensorHandle;
+}
+
 export interface SquaredNorm {
   /** The sum of squares in the canonical order: the same bits on every device and for every thread count. */
   readonly sum: number;
@@ -260,6 +275,14 @@ export interface OptimizerBinding {
     groupOf: readonly number[],
     gradientScale: number,
     tensors: readonly UpdateTensors[],
+    threads: number,
+  ): void;
+  /** AdamW on compressed states, in place, on the CPU; `native/src/optim/compressed.h` describes them. */
+  optimizerUpdateCompressed(
+    path: SimdPath | 'automatic',
+    group: UpdateGroup,
+    gradientScale: number,
+    tensors: CompressedTensors,
     threads: number,
   ): void;
   sumSquares(tensor: TensorHandle, threads: number): SquaredNorm;

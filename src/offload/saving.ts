@@ -26,6 +26,8 @@ export interface SaveTensor {
   readonly parameter: Parameter;
   readonly kind: StateKind;
   readonly dtype: Dtype;
+  /** Absent: the parameter's. */
+  readonly shape?: readonly number[];
   readonly bytes: number;
 }
 

@@ -39,7 +39,17 @@ export interface TierUse {
 }
 
 /** `weight` is the parameter in compute precision, `master` its fp32 (fp64) original, the others optimizer state. */
-export type StateKind = 'weight' | 'master' | 'moment1' | 'moment2';
+export type StateKind =
+  | 'weight'
+  | 'master'
+  | 'moment1'
+  | 'moment2'
+  // Of compressed states: the master's lower bits, codes of the first moment and of the second one's root, their scales.
+  | 'correction'
+  | 'moment1Codes'
+  | 'moment1Scales'
+  | 'moment2Codes'
+  | 'moment2Scales';
 
 /** Elements `begin` to `begin + elements` of a parameter, row by row. */
 export interface ParameterPart {
@@ -52,6 +62,8 @@ export interface StateEntry {
   readonly parameter: Parameter;
   readonly kind: StateKind;
   readonly dtype: Dtype;
+  /** Absent: the parameter's. */
+  readonly shape?: readonly number[];
   /** Bytes of the part. */
   readonly bytes: number;
   /** Absent: the whole parameter. Offsets count from the part's beginning. */

@@ -105,6 +105,8 @@ const cases: Record<string, ConfigInput> = {
     train: { accumulate: 2 },
   },
   'AdamW in bf16, with fp32 masters': { precision: 'bf16', train: { accumulate: 2 } },
+  'AdamW with compressed states in bf16': { precision: 'bf16', optimizer: { states: 'compressed' } },
+  'AdamW with compressed states in fp32': { optimizer: { states: 'compressed' }, train: { accumulate: 2 } },
   'AdamW in fp16, with a loss scale that falls and grows': {
     precision: 'fp16',
     lossScale: { initial: 2 ** 20, growthInterval: 1, hysteresis: 1 },

@@ -500,6 +500,10 @@ void expose(napi_env env, napi_value exports, const char* name) {
 
 }  // namespace
 
+optim::UpdateGroup readUpdateGroup(napi_env env, napi_value group) { return groupOf(env, group); }
+optim::Path readPath(const std::string& name) { return pathOf(name); }
+std::shared_ptr<optim::Pool> sharedPool(int64_t threads) { return poolOf(threads); }
+
 void registerOptimizer(napi_env env, napi_value exports) {
   expose<optimizerUpdate>(env, exports, "optimizerUpdate");
   expose<optimizerUpdateMany>(env, exports, "optimizerUpdateMany");

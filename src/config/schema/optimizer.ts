@@ -31,6 +31,11 @@ const groupSchema = z.strictObject({
 export const optimizerSchema = z
   .strictObject({
     name: oneOf(['adamw', 'sgd', 'lion']).default('adamw').describe('Update rule.'),
+    states: oneOf(['exact', 'compressed'])
+      .default('exact')
+      .describe(
+        'exact: fp32 master and moments. compressed (adamw): moments in 8 bits, 6 bytes a parameter in bf16 instead of 14; docs/precision.md says at what price.',
+      ),
     learningRate: real({ min: 0 }).default(3e-4).describe('Peak learning rate, reached after warm-up.'),
     betas: z
       .tuple([beta(), beta()])

@@ -14,7 +14,12 @@ const dtypes: Partial<Record<SafetensorsDtype, Dtype>> = {
   BF16: 'bfloat16',
 };
 
-const safetensorsNames = new Map(Object.entries(dtypes).map(([name, dtype]) => [dtype, name as SafetensorsDtype]));
+/** Optimizer state may also be in integers. */
+const safetensorsNames = new Map<Dtype, SafetensorsDtype>([
+  ...Object.entries(dtypes).map(([name, dtype]) => [dtype, name as SafetensorsDtype] as const),
+  ['int16', 'I16'],
+  ['uint8', 'U8'],
+]);
 
 export function safetensorsDtype(dtype: Dtype): SafetensorsDtype {
   const name = safetensorsNames.get(dtype);

@@ -25,6 +25,7 @@ import type {
   UpdateResult,
   UpdateSettings,
 } from '../store.ts';
+import { compressedState, updateCompressed } from './compressedStates.ts';
 import { stateDtype, tensorEntry } from './entries.ts';
 import { ResidentSaves } from './saves.ts';
 
@@ -38,6 +39,8 @@ export interface ResidentOptions {
   readonly groupOf: (parameter: Parameter) => number;
   /** Which moments the update rule keeps. */
   readonly moments: readonly ('moment1' | 'moment2')[];
+  /** How AdamW's state is kept; default exact. Compressed states are for bf16 and fp32 on the CPU. */
+  readonly states?: 'exact' | 'compressed';
   /** First values; default: the initialisers. */
   readonly values?: ValueSource;
   /** Threads of the host optimizer. */
@@ -132,6 +135,16 @@ export class ResidentStore implements ParameterStore {
         if (outcome.nonFinite === null) {
           this.prepareState();
           this.#saves.awaitCopies();
+          const scale = outcome.clipFactor / lossScale;
+          if (this.#options.states === 'compressed') {
+            for (const parameter of trainable) {
+              const state = this.#states.get(parameter)!;
+              const group = groups[groupOf(parameter)]!;
+              updateCompressed(parameter, state, gradients.get(parameter)!, group, scale, threads);
+            }
+            this.#gradients.clear();
+            return { gradientNorm: norm, ...outcome };
+          }
           const tensors = trainable.map((parameter) => {
             const state = this.#states.get(parameter)!;
             const master = state.get('master');
@@ -143,14 +156,7 @@ export class ResidentStore implements ParameterStore {
               parameterOut: master === undefined ? null : parameter.tensor.handle,
             };
           });
-          native().optimizerUpdateMany(
-            rule,
-            groups,
-            trainable.map(groupOf),
-            outcome.clipFactor / lossScale,
-            tensors,
-            threads,
-          );
+          native().optimizerUpdateMany(rule, groups, trainable.map(groupOf), scale, tensors, threads);
         }
         this.#gradients.clear();
         return { gradientNorm: norm, ...outcome };
@@ -173,6 +179,10 @@ export class ResidentStore implements ParameterStore {
     const wide = stateDtype(this.#options.dtype);
     for (const parameter of this.#parameters) {
       if (!parameter.trainable || this.#states.has(parameter)) continue;
+      if (this.#options.states === 'compressed') {
+        this.#states.set(parameter, compressedState(parameter, this.#options.dtype));
+        continue;
+      }
       const state: ParameterState = new Map();
       if (wide !== this.#options.dtype)
         state.set('master', noGrad(() => ops.to(parameter.tensor, { dtype: wide })).keep());
@@ -194,7 +204,7 @@ export class ResidentStore implements ParameterStore {
     const { device } = this.#options;
     if (device !== 'cpu') return `everything is in plain tensors on ${device}`;
     const tensors = this.#tensors().map(({ parameter, kind, tensor }) => {
-      return { parameter, kind, dtype: tensor.dtype, bytes: tensor.bytes };
+      return { parameter, kind, dtype: tensor.dtype, shape: tensor.shape, bytes: tensor.bytes };
     });
     return { tensors, leastSlotBytes: 1 };
   }

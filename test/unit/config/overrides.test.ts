@@ -117,6 +117,7 @@ memory:
     train.output = "runs/tiny" (default)
     train.resume = "auto" (default)
     optimizer.name = "adamw" (default)
+    optimizer.states = "exact" (default)
     optimizer.learningRate = 0.0003 (default)
     optimizer.betas = [0.9,0.95] (default)
     optimizer.eps = 1e-8 (default)
