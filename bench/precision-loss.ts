@@ -89,8 +89,11 @@ const wanted = values.only?.split(',');
 const curves: Curve[] = [];
 for (const each of cases) {
   if (wanted !== undefined && !wanted.includes(each.name)) continue;
-  console.error(`${each.name} …`);
-  curves.push(await train(each));
+  const curve = await train(each);
+  curves.push(curve);
+  console.error(
+    `${each.name}: ${around(curve, steps).toFixed(4)} at the end, validation ${curve.validation.toFixed(4)}`,
+  );
 }
 const points = [0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * steps));
 const [reference] = curves;
