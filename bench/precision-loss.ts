@@ -38,12 +38,12 @@ interface Curve {
   readonly name: string;
   readonly losses: number[];
   validation: number;
-  notes: number;
+  overflows: number;
 }
 
 async function train({ name, settings }: Case): Promise<Curve> {
   const output = mkdtempSync(path.join(tmpdir(), 'tierra-precision-'));
-  const curve: Curve = { name, losses: [], validation: Number.NaN, notes: 0 };
+  const curve: Curve = { name, losses: [], validation: Number.NaN, overflows: 0 };
   const progress: Progress = {
     start() {},
     step: ({ loss }) => void curve.losses.push(loss),
@@ -52,7 +52,7 @@ async function train({ name, settings }: Case): Promise<Curve> {
     },
     saved() {},
     note(_text, event) {
-      if (event?.kind === 'scale') curve.notes++;
+      if (event?.kind === 'scale') curve.overflows++;
     },
     warn: (text) => console.error(`${name}: ${text}`),
     finish() {},
@@ -68,6 +68,7 @@ async function train({ name, settings }: Case): Promise<Curve> {
     `train.steps=${steps}`,
     'train.evaluateEvery=null',
     'train.saveEvery=null',
+    'train.evaluateBatches=20',
     'sample.tokens=1',
     `train.output=${output}`,
     ...settings,
@@ -86,31 +87,26 @@ const mean = (losses: readonly number[]): number => losses.reduce((sum, loss) =>
 const around = ({ losses }: Curve, step: number): number => mean(losses.slice(Math.max(0, step - steps / 10), step));
 
 const wanted = values.only?.split(',');
-const curves: Curve[] = [];
+const points = [0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * steps));
+const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+let text = `beta2 ${values.beta2}, ${steps} steps\n\n`;
+const add = (cells: readonly string[]): void => {
+  text += `${row(cells)}\n`;
+  console.log(row(cells));
+};
+add(['', ...points.map((step) => `to step ${step}`), 'validation', 'against the first row', 'overflows']);
+add(['---', ...points.map(() => '---'), '---', '---', '---']);
+let reference: number | undefined;
 for (const each of cases) {
   if (wanted !== undefined && !wanted.includes(each.name)) continue;
   const curve = await train(each);
-  curves.push(curve);
-  console.error(
-    `${each.name}: ${around(curve, steps).toFixed(4)} at the end, validation ${curve.validation.toFixed(4)}`,
-  );
+  reference ??= curve.validation;
+  add([
+    curve.name,
+    ...points.map((step) => around(curve, step).toFixed(4)),
+    curve.validation.toFixed(4),
+    `${((curve.validation / reference - 1) * 100).toFixed(2)} %`,
+    curve.name.startsWith('fp16') ? String(curve.overflows) : '',
+  ]);
 }
-const points = [0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * steps));
-const [reference] = curves;
-const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-const lines = [
-  row(['', ...points.map((step) => `to step ${step}`), 'validation', 'against the first row', 'overflows']),
-  row(['---', ...points.map(() => '---'), '---', '---', '---']),
-  ...curves.map((curve) =>
-    row([
-      curve.name,
-      ...points.map((step) => around(curve, step).toFixed(4)),
-      curve.validation.toFixed(4),
-      `${((curve.validation / reference!.validation - 1) * 100).toFixed(2)} %`,
-      curve.name.startsWith('fp16') ? String(curve.notes) : '',
-    ]),
-  ),
-];
-const text = `beta2 ${values.beta2}, ${steps} steps\n\n${lines.join('\n')}\n`;
-console.log(text);
 if (values.write !== undefined) appendFileSync(values.write, `${text}\n`);

@@ -320,8 +320,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     loss: (microBatch: number) => Tensor,
     suspects: readonly string[] = [],
   ): NonFiniteOrigin {
-    // A rank of a pipeline sees a part of the model only.
-    if (this.#pipeline !== null) return gradientOrigin(this.#units, suspects);
+    // Ranks would have to look in step, and a rank of a pipeline sees a part of the model only.
+    if (this.#pipeline !== null || this.context.world.size > 1) return gradientOrigin(this.#units, suspects);
     for (let microBatch = 0; microBatch < microBatches; microBatch++) {
       randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch });
       const checking = new CheckingRunner(this.store);

@@ -173,7 +173,8 @@ export class Trainer<Batch = unknown> {
       loss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
       if (!this.#isBad(ended, loss)) return;
       const lossOf = (microBatch: number): Tensor => task.loss(engine, batches[microBatch]!);
-      origin = engine.findNonFinite(batches.length, lossOf, ended.nonFiniteParameters);
+      const { nonFinite, nonFiniteParameters = nonFinite === null ? [] : [nonFinite] } = ended;
+      origin = engine.findNonFinite(batches.length, lossOf, nonFiniteParameters);
     });
     if (outcome === null) throw new TierraError('E_INTERNAL', 'a step ended before its last micro-batch');
     return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch, origin };

@@ -27,7 +27,9 @@ export function originText({ kind, microBatch, unit, parameter }: NonFiniteOrigi
     case 'loss':
       return `first met in the loss${where}, which is made from finite outputs of all units`;
     case 'gradient':
-      return `first met in the gradient of ${parameter} in the backward pass of ${unit}, after a finite forward pass`;
+      return unit === null
+        ? `among them that of ${parameter}`
+        : `first met in the gradient of ${parameter} in the backward pass of ${unit}`;
     case 'gone':
       return 'not there when the forward pass is run again: suspect the hardware, or a model that reads something else than its inputs';
   }
@@ -50,5 +52,7 @@ export function gradientOrigin(units: readonly Unit[], suspects: readonly string
       if (bad !== undefined) return { kind: 'gradient', microBatch: null, unit: unit.name, parameter: bad.name };
     }
   }
+  const [parameter] = suspects; // of a unit that another rank has
+  if (parameter !== undefined) return { kind: 'gradient', microBatch: null, unit: null, parameter };
   return { kind: 'gone', microBatch: null, unit: null, parameter: null };
 }
