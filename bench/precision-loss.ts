@@ -1,7 +1,7 @@
 /**
  * The first run's model and data in every precision and with compressed states: loss curves side by side, one after another in this
  * process, everything resident. Prints a table and, with --write FILE, puts it into a page.
- * Run: npx tsx bench/precision-loss.ts --steps 300 [--only fp32,bf16] [--beta2 0.999]
+ * Run: npx tsx bench/precision-loss.ts --steps 300 [--only 'bf16+bf16, compressed'] [--beta2 0.999]
  */
 import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -86,7 +86,7 @@ const mean = (losses: readonly number[]): number => losses.reduce((sum, loss) =>
 /** Mean training loss over the tenth of the run that ends at `step`. */
 const around = ({ losses }: Curve, step: number): number => mean(losses.slice(Math.max(0, step - steps / 10), step));
 
-const wanted = values.only?.split(',');
+const wanted = values.only?.split('+');
 const points = [0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * steps));
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 let text = `beta2 ${values.beta2}, ${steps} steps\n\n`;
