@@ -1,11 +1,14 @@
 /** Connecting the ranks of a world, and making groups of them in one order that all ranks share. */
 import { check, isTierraError, TierraError } from '../core/errors.ts';
+import { packageVersion } from '../core/package.ts';
 import type { DeviceName } from '../native/binding.ts';
 import { native } from '../native/load.ts';
+import { agree, type Facts } from './agree.ts';
 import { explainFailure } from './failure.ts';
 import type { Group } from './group.ts';
 import { NativeGroup } from './nativeGroup.ts';
 import { below, MemoryStore, type OpenStore, openStore, type Store, storeIdOf } from './store.ts';
+import { type Watch, watchPeers } from './watch/watch.ts';
 import type { Backend, World } from './world.ts';
 
 export interface ConnectOptions {
@@ -17,6 +20,10 @@ export interface ConnectOptions {
   readonly timeoutSeconds?: number;
   /** Sums are added in rank order: the same bits in every run and for every algorithm. Default false. */
   readonly deterministic?: boolean;
+  /** A rank that dies, hangs or fails ends all of them within seconds, with a message that names it. Default true. */
+  readonly watch?: boolean;
+  /** What must be the same on all ranks beside the versions of what they run, such as the configuration. */
+  readonly facts?: Facts;
 }
 
 /** A rank among its peers. */
@@ -66,6 +73,11 @@ export function connect(world: World, options: ConnectOptions): Communicator {
   return new Ranks(world, backend, options);
 }
 
+function ownVersions(): Facts {
+  const { contract, buildInfo } = native();
+  return { tierra: packageVersion(), 'addon contract': contract, libtorch: buildInfo.torchVersion };
+}
+
 class Ranks implements Communicator {
   readonly world: World;
   readonly backend: Backend;
@@ -77,6 +89,7 @@ class Ranks implements Communicator {
   readonly #open: OpenStore;
   readonly #prefix: string;
   readonly #groups = new Set<Group>();
+  readonly #watch: Watch | null;
   #groupCount = 0;
   #exchanges = 0;
   #left = false;
@@ -90,6 +103,8 @@ class Ranks implements Communicator {
     this.#open = this.#meet();
     this.#prefix = `tierra/${world.rendezvous?.attempt ?? 0}`;
     this.store = below(this.#prefix, this.#open);
+    this.#watch = world.size > 1 && (options.watch ?? true) ? watchPeers(world, this.store) : null;
+    agree(this, { ...ownVersions(), ...options.facts });
     this.all = this.split('all', [Array.from({ length: world.size }, (_, rank) => rank)])!;
   }
 
@@ -127,7 +142,7 @@ class Ranks implements Communicator {
       prefix: `${this.#prefix}/group/${number}/${part}`,
     });
     const made = new NativeGroup(id, name, ranks, rank, (error, group) =>
-      explainFailure(error, group, this.world.rank, this.store),
+      explainFailure(error, group, this.world.rank, this.store, this.#watch),
     );
     this.#groups.add(made);
     return made;
@@ -211,6 +226,7 @@ class Ranks implements Communicator {
     } catch {
       // The store went with its server: there is nobody to say goodbye to.
     }
+    this.#watch?.leave();
     this.#open.dispose();
   }
 

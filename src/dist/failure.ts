@@ -2,6 +2,7 @@
 import { TierraError } from '../core/errors.ts';
 import type { Group } from './group.ts';
 import type { Store } from './store.ts';
+import type { Watch } from './watch/watch.ts';
 
 /** How long a failing rank waits for word from the others. */
 const patienceSeconds = 2;
@@ -11,9 +12,25 @@ interface Report {
   readonly message: string;
 }
 
-/** Reports `error` and adds what the others reported: the first failure, or which ranks are silent. */
-export function explainFailure(error: TierraError, group: Group, rank: number, store: Store): TierraError {
-  const heard = hearOthers(error, group, rank, store);
+/** How long the news of a lost peer may be behind the collective that broke with it. */
+const verdictMs = 3_000;
+
+/**
+ * Reports `error` and adds who is lost, as the watch knows, or what the others reported: the first failure, or which ranks are
+ * silent.
+ */
+export function explainFailure(
+  error: TierraError,
+  group: Group,
+  rank: number,
+  store: Store,
+  watch: Watch | null,
+): TierraError {
+  const verdict = watch?.verdict(verdictMs) ?? null;
+  const heard =
+    verdict === null
+      ? hearOthers(error, group, rank, store)
+      : { text: `The cause: ${verdict.text}`, details: { lostRank: verdict.rank } };
   if (heard === null) return error;
   const details = { ...error.details, ...heard.details };
   const { hint, cause } = error;

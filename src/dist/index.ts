@@ -1,3 +1,4 @@
+export { agree, type Facts } from './agree.ts';
 export { type Communicator, type ConnectOptions, connect } from './communicator.ts';
 export type { CollectiveCounter, CollectiveName, Group, Reduction, Work } from './group.ts';
 export { chooseBackend, deviceIndexFor, threadsPerRank } from './launch/share.ts';

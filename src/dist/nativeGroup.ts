@@ -1,5 +1,6 @@
 /** `Group` over the addon: collectives start at once; failures carry the stack of the call that started them. */
 import { isTierraError, TierraError } from '../core/errors.ts';
+import { whileWaiting } from '../core/whereabouts.ts';
 import type { GroupId, WorkId } from '../native/binding.ts';
 import { native } from '../native/load.ts';
 import type { Tensor } from '../tensor/index.ts';
@@ -33,44 +34,44 @@ export class NativeGroup implements Group {
     return this.#id;
   }
 
-  #started(work: WorkId): Work {
-    return new NativeWork(work, (error) => this.#onFailure(error, this));
+  #started(collective: CollectiveName, work: WorkId): Work {
+    return new NativeWork(work, `${collective} of "${this.name}"`, (error) => this.#onFailure(error, this));
   }
 
   allReduce(tensor: Tensor, reduction: Reduction = 'sum'): Work {
-    return this.#started(native().groupAllReduce(this.id, tensor.handle, reduction));
+    return this.#started('allReduce', native().groupAllReduce(this.id, tensor.handle, reduction));
   }
 
   allGather(into: Tensor, from: Tensor): Work {
-    return this.#started(native().groupAllGather(this.id, into.handle, from.handle));
+    return this.#started('allGather', native().groupAllGather(this.id, into.handle, from.handle));
   }
 
   reduceScatter(into: Tensor, from: Tensor): Work {
-    return this.#started(native().groupReduceScatter(this.id, into.handle, from.handle));
+    return this.#started('reduceScatter', native().groupReduceScatter(this.id, into.handle, from.handle));
   }
 
   broadcast(tensor: Tensor, root: number): Work {
-    return this.#started(native().groupBroadcast(this.id, tensor.handle, root));
+    return this.#started('broadcast', native().groupBroadcast(this.id, tensor.handle, root));
   }
 
   reduce(tensor: Tensor, root: number): Work {
-    return this.#started(native().groupReduce(this.id, tensor.handle, root));
+    return this.#started('reduce', native().groupReduce(this.id, tensor.handle, root));
   }
 
   allToAll(into: Tensor, from: Tensor, intoSplits: readonly number[] = [], fromSplits: readonly number[] = []): Work {
-    return this.#started(native().groupAllToAll(this.id, into.handle, from.handle, intoSplits, fromSplits));
+    return this.#started('allToAll', native().groupAllToAll(this.id, into.handle, from.handle, intoSplits, fromSplits));
   }
 
   send(tensor: Tensor, to: number, tag = 0): Work {
-    return this.#started(native().groupSend(this.id, tensor.handle, to, tag));
+    return this.#started('send', native().groupSend(this.id, tensor.handle, to, tag));
   }
 
   receive(tensor: Tensor, from: number, tag = 0): Work {
-    return this.#started(native().groupReceive(this.id, tensor.handle, from, tag));
+    return this.#started('receive', native().groupReceive(this.id, tensor.handle, from, tag));
   }
 
   barrier(): void {
-    this.#started(native().groupBarrier(this.id)).wait();
+    this.#started('barrier', native().groupBarrier(this.id)).wait();
   }
 
   counters(): Readonly<Record<CollectiveName, CollectiveCounter>> {
@@ -92,11 +93,13 @@ export class NativeGroup implements Group {
 class NativeWork implements Work {
   #id: WorkId | null;
   #failure: TierraError | null = null;
+  readonly #what: string;
   readonly #startedAt = new Error('the collective was started here');
   readonly #onFailure: (error: TierraError) => TierraError;
 
-  constructor(id: WorkId, onFailure: (error: TierraError) => TierraError) {
+  constructor(id: WorkId, what: string, onFailure: (error: TierraError) => TierraError) {
     this.#id = id;
+    this.#what = what;
     this.#onFailure = onFailure;
   }
 
@@ -106,7 +109,7 @@ class NativeWork implements Work {
     const id = this.#id;
     this.#id = null;
     try {
-      native().workWait(id);
+      whileWaiting(this.#what, () => native().workWait(id));
     } catch (error) {
       if (!isTierraError(error, 'E_COLLECTIVE')) throw error;
       this.#failure = this.#onFailure(withCause(error, this.#startedAt));

@@ -1,5 +1,6 @@
 import { TierraError } from '../core/errors.ts';
 import { faultPoint } from '../core/faults.ts';
+import { noteStep } from '../core/whereabouts.ts';
 import type { UpdateRule } from '../native/binding.ts';
 import {
   type AnyModule,
@@ -152,6 +153,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** Starts a step; what an unfinished one left is dropped. */
   zeroGrad(): void {
     this.cancelStep();
+    noteStep(this.#steps + 1);
     this.#scope = openScope();
   }
 

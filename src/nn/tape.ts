@@ -12,6 +12,7 @@
  * of later uses enters the earlier unit's backward as an extra root at the same leaf, so that libtorch itself adds to it.
  */
 import { check, TierraError } from '../core/errors.ts';
+import { noteUnit } from '../core/whereabouts.ts';
 import { native } from '../native/load.ts';
 import {
   adopt,
@@ -104,6 +105,7 @@ export class Tape implements UnitRunner {
     this.#parkUnheld();
     const key = randomKeys.next(unit);
     const inputs = this.#portsOf(args);
+    noteUnit(`${unit.name} forward`);
     this.#host.acquire(unit, 'forward');
     let result: Result;
     try {
@@ -266,6 +268,7 @@ export class Tape implements UnitRunner {
       );
       return;
     }
+    noteUnit(`${unit.name} backward`);
     this.#host.acquire(unit, 'backward');
     try {
       for (const port of inputs) this.#unpark(port);

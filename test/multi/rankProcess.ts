@@ -23,7 +23,7 @@ process.once('message', async (job: Job) => {
       run(communicator: Communicator, input: unknown): unknown;
     };
     const { timeoutSeconds, deterministic, world } = job;
-    const communicator = connect(world, { device: 'cpu', timeoutSeconds, deterministic });
+    const communicator = connect(world, { device: 'cpu', timeoutSeconds, deterministic, watch: false });
     const value = await run(communicator, job.input);
     communicator.dispose();
     answer = { value };

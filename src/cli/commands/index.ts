@@ -1,4 +1,5 @@
 import type { Command } from '../command.ts';
+import { checkCommand } from './check.ts';
 import { checkpointExportCommand } from './checkpointExport.ts';
 import { checkpointLsCommand } from './checkpointLs.ts';
 import { checkpointPruneCommand } from './checkpointPrune.ts';
@@ -19,6 +20,7 @@ import { trainCommand } from './train.ts';
 export const commands: readonly Command[] = [
   trainCommand,
   runCommand,
+  checkCommand,
   planCommand,
   generateCommand,
   checkpointLsCommand,

@@ -1,15 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { withIo } from '../../core/files.ts';
 import { packageVersion } from '../../core/package.ts';
-import { type Host, parseHostfile, parseHosts, selectHosts } from '../../dist/launch/hosts.ts';
 import { checkRanks, runJob } from '../../dist/launch/job.ts';
 import { fileOutput, prefixedOutput } from '../../dist/launch/output.ts';
 import { rankArgv } from '../../dist/launch/program.ts';
 import { takeSlots } from '../../dist/launch/slots.ts';
-import type { Arguments, Command, Context } from '../command.ts';
-import { hostOptions, numberFlag, sshFrom } from '../hostOptions.ts';
-import { UsageError } from '../usageError.ts';
+import type { Command, Context } from '../command.ts';
+import { hostOptions, hostsFrom, numberFlag, sshFrom } from '../hostOptions.ts';
 
 export const runCommand: Command = {
   name: ['run'],
@@ -19,7 +15,6 @@ export const runCommand: Command = {
   options: {
     n: { describe: 'Ranks in all; without it one here, or as many as the hosts take' },
     ...hostOptions,
-    'master-addr': { describe: 'Address at which the other hosts reach the first one' },
     env: { describe: 'Pass a variable to all ranks, as NAME or NAME=value; may be repeated', many: true },
     'log-dir': { describe: 'Write each rank’s output to a file in this folder; rank 0 is shown as well' },
     restarts: { describe: 'Start again after a failure, up to this many times, from the last checkpoint' },
@@ -55,26 +50,6 @@ export const runCommand: Command = {
     });
   },
 };
-
-/** Without hosts all ranks run here. */
-function hostsFrom(args: Arguments, ranks: number): Host[] {
-  const file = args.flags.get('hostfile')?.[0];
-  const list = args.flags.get('host')?.[0];
-  if (file !== undefined && list !== undefined) {
-    throw new UsageError('run: --host and --hostfile are both given', 'Give one of them.');
-  }
-  const names = (flag: string): string[] => (args.flags.get(flag) ?? []).flatMap((text) => text.split(','));
-  if (file === undefined && list === undefined) return [{ name: 'localhost', slots: ranks }];
-  const hosts =
-    list !== undefined
-      ? parseHosts(list, 1, '--host')
-      : parseHostfile(
-          withIo('read', file!, () => readFileSync(file!, 'utf8')),
-          1,
-          file!,
-        );
-  return selectHosts(hosts, names('include'), names('exclude'));
-}
 
 /** `tierra train` as this very installation runs it. */
 function trainArgv(): string[] {

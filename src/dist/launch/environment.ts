@@ -2,6 +2,7 @@
 import { alone, type World } from '../world.ts';
 import { fromKubernetes } from './kubernetes.ts';
 import { fromOpenMpi } from './openMpi.ts';
+import { restartsSoFar } from './restarts.ts';
 import { fromSlurm } from './slurm.ts';
 import { fromTorchrun } from './torchrun.ts';
 import { badEnvironment, type Environment } from './variables.ts';
@@ -17,7 +18,7 @@ const readers = [fromTorchrun, fromOpenMpi, fromSlurm, fromKubernetes];
 export function worldFromEnvironment(env: Environment): World {
   for (const read of readers) {
     const world = read(env);
-    if (world !== null) return checked(world);
+    if (world !== null) return withAttempt(checked(world), restartsSoFar(env));
   }
   return alone;
 }
@@ -35,3 +36,7 @@ function checked(world: World): World {
   if (localSize > size) throw badEnvironment(`${launcher} says ${localSize} ranks on this node, but ${size} in all`);
   return size === 1 ? { ...world, rendezvous: null } : world;
 }
+
+/** torchrun keeps its store over restarts, old keys and all. */
+const withAttempt = (world: World, attempt: number): World =>
+  world.rendezvous === null || attempt === 0 ? world : { ...world, rendezvous: { ...world.rendezvous, attempt } };

@@ -2,7 +2,8 @@
  * The thread that watches. It needs nothing from the main thread, which may sit in a collective for ever: it beats,
  * listens, and ends the process when another rank is lost or the launcher's agent has gone.
  */
-import { createReadStream, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Hub, openHub } from './hub.ts';
 import { type Line, openLine } from './line.ts';
@@ -69,9 +70,10 @@ parentPort!.on('message', async (message: FromMain) => {
   }
 });
 
-// The agent never writes: the end of the pipe is the end of the agent.
+// The agent never writes: the end of its line is the end of the agent. Not by a file stream, whose blocking read would
+// keep the process from ending.
 if (agentFd !== null) {
-  createReadStream('', { fd: agentFd, autoClose: false })
+  new Socket({ fd: agentFd })
     .on('error', () => {})
     .on('end', () => condemn({ rank: name.rank, text: 'the agent of tierra run on this host has gone' }))
     .resume();

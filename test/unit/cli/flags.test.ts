@@ -15,6 +15,7 @@ test('commands and flags are a promise: a change here is a change for users', ()
     [
       "train <config> --set --trace=runtime.trace",
       "run <script> --n --host --hostfile --include --exclude --ssh-port --ssh-config --master-addr --env --log-dir --restarts --min-ranks",
+      "check --n --host --hostfile --include --exclude --ssh-port --ssh-config --master-addr",
       "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --largest --json --out --measure --device=device --set",
       "generate <checkpoint> --prompt=sample.prompt --tokens=sample.tokens --temperature=sample.temperature --top-k=sample.topK --top-p=sample.topP --seed=sample.seed --device=device --set",
       "checkpoint ls <run> --json",
@@ -51,6 +52,8 @@ test('help is printed on standard output', async () => {
       tierra train <config>         Train a model as a configuration says
       tierra run <script>           Run a program or a configuration as several ranks, here or on
                                     several hosts
+      tierra check                  Check every host before a long run: versions, devices, clocks,
+                                    ports, bandwidth between ranks
       tierra plan <config>          Tell whether a model fits and how fast it would train, before
                                     anything is loaded
       tierra generate <checkpoint>  Generate text with a trained model

@@ -8,7 +8,7 @@ test.each([
   [
     'zzzzzzzzz',
     'unknown command "zzzzzzzzz"',
-    'Commands: train, run, plan, generate, checkpoint, runs, config, doctor, setup.',
+    'Commands: train, run, check, plan, generate, checkpoint, runs, config, doctor, setup.',
   ],
   ['config', 'config: which one? show', 'tierra config --help'],
   ['checkpoint', 'checkpoint: which one? ls, verify, export, prune', 'tierra checkpoint --help'],

@@ -46,6 +46,11 @@ const known: readonly [what: string, env: Environment, world: Partial<World>][] 
     { ...torchrun, TORCHELASTIC_USE_AGENT_STORE: 'True' },
     { ...meeting('node0', 29500, true), rank: 5 },
   ],
+  [
+    'torchrun after restarts',
+    { ...torchrun, TORCHELASTIC_RESTART_COUNT: '2' },
+    { rendezvous: { host: 'node0', port: 29500, external: false, attempt: 2 } },
+  ],
   ['torchrun without its store', { ...torchrun, TORCHELASTIC_USE_AGENT_STORE: 'False' }, meeting('node0', 29500)],
   ['one rank', { RANK: '0', WORLD_SIZE: '1' }, { launcher: 'torchrun', size: 1, rendezvous: null }],
   [
