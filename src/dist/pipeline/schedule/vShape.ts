@@ -55,6 +55,9 @@ export function zeroBubbleV(ranks: number, microBatches: number, options: VShape
 }
 
 interface RankState {
+  /** Its stages: on the way down the V and back up. */
+  readonly down: number;
+  readonly up: number;
   freeAt: number;
   inFlight: number;
   /** Next micro-batch by stage. */
@@ -93,8 +96,18 @@ class Greedy {
     this.#urgency = urgency;
     this.#eager = eager;
     this.#ranks = Array.from({ length: ranks }, (_, rank) => {
-      const stages = stagesOfRank(rank, this.#shape).map((stage) => [stage, 0] as const);
-      return { freeAt: 0, inFlight: 0, forward: new Map(stages), back: new Map(stages), weights: [], order: [] };
+      const [down, up] = stagesOfRank(rank, this.#shape) as [number, number];
+      const stages = [[down, 0] as const, [up, 0] as const];
+      return {
+        down,
+        up,
+        freeAt: 0,
+        inFlight: 0,
+        forward: new Map(stages),
+        back: new Map(stages),
+        weights: [],
+        order: [],
+      };
     });
   }
 
@@ -102,9 +115,9 @@ class Greedy {
     const total = this.#ranks.length * 2 * this.#microBatches * 3;
     let now = 0;
     for (let started = 0; started < total; ) {
-      for (const [rank, state] of this.#ranks.entries()) {
+      for (const state of this.#ranks) {
         if (state.freeAt > now) continue;
-        const action = this.#choose(rank, state, now);
+        const action = this.#choose(state, now);
         if (action === null) continue;
         this.#start(state, action, now);
         started++;
@@ -141,8 +154,8 @@ class Greedy {
     return next;
   }
 
-  #choose(rank: number, state: RankState, now: number): ComputeAction | null {
-    const [down, up] = stagesOfRank(rank, this.#shape) as [number, number];
+  #choose(state: RankState, now: number): ComputeAction | null {
+    const { down, up } = state;
     const weight = state.weights[0] ?? null;
     for (const what of this.#urgency) {
       if (what === 'back') {
