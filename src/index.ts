@@ -3,6 +3,7 @@ export { type Config, type ConfigInput, loadConfig, resolveConfig } from './conf
 export { type ErrorCode, isTierraError, TierraError } from './core/errors.ts';
 export * as data from './data/index.ts';
 export * as costs from './dist/costs/index.ts';
+export * as dist from './dist/index.ts';
 export * as pipeline from './dist/pipeline/index.ts';
 export * from './engine/index.ts';
 export * as models from './models/index.ts';

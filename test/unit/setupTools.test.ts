@@ -1,7 +1,10 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { findNccl } from '../../scripts/setup/findNccl.mjs';
 import { lookForTools } from '../../scripts/setup/findTools.mjs';
 import { checkPlatform } from '../../scripts/setup/platform.mjs';
+import type { Torch } from '../../scripts/setup/readTorch.mjs';
 import type { SetupStop } from '../../scripts/setup/stop.mjs';
 import { packageCopy, program, runSetup, temporaryFolder, torchWheel } from './setupTrees.ts';
 
@@ -73,4 +76,23 @@ test('other platforms are refused, WSL2 and arm64 accepted with a remark', () =>
       -> Use a Linux machine or a Linux container.",
     ]
   `);
+});
+
+test("NCCL's header: the one that is named, then beside torch, then the system's", () => {
+  const root = temporaryFolder();
+  const folder = (...names: string[]) => {
+    const made = path.join(root, ...names);
+    mkdirSync(made, { recursive: true });
+    writeFileSync(path.join(made, 'nccl.h'), '');
+    return made;
+  };
+  const torch = { root: path.join(root, 'site', 'torch'), version: '2.13.0', cuda: '13.0' } as Torch;
+  const system = path.join(root, 'usr');
+  expect(findNccl(torch, {}, [system])).toBe(undefined);
+  folder('usr');
+  expect(findNccl(torch, {}, [system])).toBe(system);
+  const wheel = folder('site', 'nvidia', 'nccl', 'include');
+  expect(findNccl(torch, {}, [system])).toBe(wheel);
+  const named = folder('own', 'include');
+  expect(findNccl(torch, { TIERRA_NCCL: path.dirname(named) }, [system])).toBe(named);
 });

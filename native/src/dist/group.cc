@@ -1,6 +1,7 @@
 #include "dist/group.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -416,6 +417,7 @@ WorkPtr Group::barrier() {
   issue(work, [&](c10d::Backend& backend) {
     c10d::BarrierOptions options;
     options.timeout = options_.timeout;
+    if (isNccl_) options.device = c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
     return backend.barrier(options);
   });
   return work;

@@ -1,5 +1,8 @@
 // Groups and works by id, as JavaScript sees them.
+#include <c10/util/Logging.h>
+
 #include <atomic>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -198,6 +201,8 @@ std::shared_ptr<Group> findGroup(double id) {
 void registerDist(napi_env env, napi_value exports) {
   static std::atomic<bool> taken{false};
   if (!taken.exchange(true)) check(env, napi_add_env_cleanup_hook(env, takeDown, nullptr));
+  // c10d writes every failed attempt to stderr with the frames of its own stack; what matters is in our errors.
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
   registerStores(env, exports);
   js::expose<groupCreate>(env, exports, "groupCreate");
   js::expose<groupDestroy>(env, exports, "groupDestroy");
