@@ -74,4 +74,17 @@ describe.skipIf(!nativeIsBuilt())('collectives', () => {
       }
     });
   }
+
+  it('add up in rank order, half precision in fp32, also in place', async () => {
+    const all = await runRanks<Record<string, number[]>>(3, 'scripts/order.ts', { deterministic: true });
+    for (const [rank, got] of all.entries()) {
+      expect(got).toEqual({
+        allReduce: Array(7).fill(0),
+        reduceScatter: [0, 0],
+        reduce: rank === 1 ? Array(7).fill(0) : [],
+        half: [258],
+        inPlace: [6 * 2 * rank, 6 * (2 * rank + 1)],
+      });
+    }
+  });
 });

@@ -1,6 +1,7 @@
 /** Every typed operator is declared as the running libtorch has it. */
 import { describe, expect, it } from 'vitest';
 import { native } from '../../src/native/load.ts';
+import '../../src/dist/tensor/operators.ts';
 import '../../src/nn/index.ts';
 import '../../src/nn/losses.ts';
 import '../../src/tensor/index.ts';
