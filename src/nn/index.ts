@@ -1,3 +1,4 @@
+export { attachLoss, setAttachedGradient } from './attachedLoss.ts';
 export * as init from './init.ts';
 export {
   type EmbeddingLayer,
@@ -12,6 +13,7 @@ export {
 export * from './layers/index.ts';
 export * from './losses.ts';
 export { type AnyModule, Module } from './module.ts';
+export * from './moe/index.ts';
 export { Parameter, type PartRange, type WholeOf } from './parameter.ts';
 export {
   initialValues,

@@ -28,6 +28,7 @@ import {
 } from '../tensor/index.ts';
 import { type OperatorObserver, observingOperators } from '../tensor/operator.ts';
 import { forEachTensor, mapTensors } from '../tensor/scope.ts';
+import { setAttachedGradient } from './attachedLoss.ts';
 import { type RandomKey, randomKeys } from './randomKeys.ts';
 import { runInside, type UnitRunner, withRunner } from './runner.ts';
 import type { Unit, UnitHost } from './unit.ts';
@@ -170,6 +171,7 @@ export class Tape implements UnitRunner {
 
   /** Gives the losses their gradient; then `backwardOne` takes the tape apart record by record. */
   begin(losses: Tensor | readonly Tensor[], { scale = 1 }: BackwardOptions = {}): void {
+    setAttachedGradient(scale);
     for (const loss of Array.isArray(losses) ? (losses as readonly Tensor[]) : [losses as Tensor]) {
       check(loss.elements === 1, `backward starts from scalars; this loss has shape [${loss.shape}]`);
       const port = this.#portOf(loss);
