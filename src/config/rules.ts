@@ -143,7 +143,7 @@ function checkLossScale(tree: SourceTree): Problem[] {
 }
 
 function checkParallel(tree: SourceTree): Problem[] {
-  const axes = ['dp', 'tp', 'sp', 'ep'];
+  const axes = ['tp', 'sp', 'ep'];
   return axes
     .map((axis): Path => ['parallel', axis])
     .filter((path) => Number.isSafeInteger(valueAt(tree.root, path)) && Number(valueAt(tree.root, path)) > 1)

@@ -17,11 +17,12 @@ import type { ParameterStore, UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
-import { allFinite, CheckingRunner } from './numerics/checkingRunner.ts';
+import { allFinite, CheckingRunner, originOf } from './numerics/checkingRunner.ts';
 import { gradientOrigin, type NonFiniteOrigin } from './numerics/origin.ts';
 import { explainOutOfMemory } from './outOfMemory.ts';
 import type { EnginePipeline } from './pipelining.ts';
 import type { LossScaleState } from './precision/lossScale.ts';
+import { type DataRanks, noOtherRanks } from './ranks.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 import { runVertical } from './vertical.ts';
 import { beat } from './watchdog.ts';
@@ -41,6 +42,8 @@ export interface EngineParts<Input, Output, Label> {
   readonly accumulation: 'auto' | 'horizontal' | 'vertical';
   /** Where other ranks hold other stages of the model. */
   readonly pipeline?: EnginePipeline<Input>;
+  /** Who shares each batch. Default: nobody else. */
+  readonly ranks?: DataRanks;
 }
 
 /** See `Engine.progress`. */
@@ -71,6 +74,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly context: Context;
   readonly model: Module<[Input], Output>;
   readonly store: ParameterStore;
+  /** Who shares each batch with this process. */
+  readonly ranks: DataRanks;
   readonly #updates: UpdateSchedule;
   readonly #criterion: Criterion<Output, Label> | null;
   readonly #accumulate: number;
@@ -92,6 +97,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.context = parts.context;
     this.model = parts.model;
     this.store = parts.store;
+    this.ranks = parts.ranks ?? noOtherRanks;
     this.#updates = parts.updates;
     this.#criterion = parts.criterion;
     this.#accumulate = parts.context.config.train.accumulate;
@@ -222,6 +228,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
         seed: this.context.config.seed,
         step: this.#steps,
         scale: this.#lossWeight,
+        keyOf: (microBatch) => this.#keyOf(microBatch),
       });
       this.#microBatch = inputs.length;
       return losses;
@@ -242,10 +249,20 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       seed: this.context.config.seed,
       step: this.#steps,
       scale: this.#lossWeight,
-      keyOf: (microBatch) => microBatch,
+      keyOf: (microBatch) => this.#keyOf(microBatch),
     });
     this.#microBatch = inputs.length;
     return losses;
+  }
+
+  /** Weight of each micro-batch's loss in backward: the mean over micro-batches and over ranks, times the loss scale. */
+  get #lossWeight(): number {
+    return this.#updates.lossScale / (this.#accumulate * this.ranks.size);
+  }
+
+  /** Ranks draw different random numbers: as if their micro-batches were one process's, rank by rank. */
+  #keyOf(microBatch: number): number {
+    return microBatch * this.ranks.size + this.ranks.rank;
   }
 
   /** The order in force; `auto` becomes vertical where that saves traffic and the model is a sequence of units. */
@@ -269,12 +286,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     return this.#guard('criterion', () => this.#tape.record(() => criterion(output, label)));
   }
 
-  /** Weight of each micro-batch's loss in backward: their mean, times the loss scale. */
-  get #lossWeight(): number {
-    return this.#updates.lossScale / this.#accumulate;
-  }
-
-  /** Walks the tape back from the loss; gradients are averaged over the step's micro-batches. */
+  /** Walks the tape back from the loss; gradients are averaged over the step's micro-batches, and over ranks. */
   backward(loss: Tensor | readonly Tensor[]): void {
     if (!this.#training) {
       throw new TierraError('E_STATE', 'engine.backward: the engine is in eval mode', {
@@ -325,17 +337,16 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     // Ranks would have to look in step, and a rank of a pipeline sees a part of the model only.
     if (this.#pipeline !== null || this.context.world.size > 1) return gradientOrigin(this.#units, suspects);
     for (let microBatch = 0; microBatch < microBatches; microBatch++) {
-      randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch });
+      randomKeys.begin({ seed: this.context.config.seed, step: this.#steps - 1, microBatch: this.#keyOf(microBatch) });
       const checking = new CheckingRunner(this.store);
       this.#checking = checking;
       try {
         const lossIsFinite = scope(() => allFinite(loss(microBatch)));
-        if (checking.found !== null) {
-          const { unit, badInput, parameter } = checking.found;
-          const kind = badInput ? 'input' : parameter !== null ? 'parameter' : 'output';
-          return { kind, microBatch, unit: unit.name, parameter: parameter?.name ?? null };
-        }
-        if (!lossIsFinite) return { kind: 'loss', microBatch, unit: null, parameter: null };
+        // Ranks go on to the next micro-batch together, and name what the first of them found.
+        const found = this.ranks
+          .exchange(originOf(checking.found, lossIsFinite, microBatch))
+          .find((each) => each !== null);
+        if (found !== undefined) return found!;
       } finally {
         this.#checking = null;
       }
@@ -352,7 +363,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       this.store.beginStep(this.#steps);
     }
     this.#keyed = this.#microBatch;
-    randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
+    const microBatch = this.#keyOf(this.#microBatch);
+    randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch });
   }
 
   #tooMany(call: string): TierraError {

@@ -19,6 +19,7 @@ import { pipelineGroup } from './mesh.ts';
 import { EnginePipeline } from './pipelining.ts';
 import { createStore } from './placement.ts';
 import { checkCompressedStates } from './precision/compressedAllowed.ts';
+import { type DataRanks, dataRanks } from './ranks.ts';
 import { totalStepsOf } from './totalSteps.ts';
 import { type UpdateSchedule, updateScheduleFor } from './updateSchedule.ts';
 
@@ -43,6 +44,8 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly pipeline?: Group;
   /** Hears every action of the pipeline's schedule when this rank is done with it. */
   readonly onPipelineEvent?: (event: PipelineEvent) => void;
+  /** Who shares each batch with this process; default: the ranks of `context.world`, as `parallel:` divides them. */
+  readonly ranks?: DataRanks;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
   readonly criterion?: Criterion<Output, Label>;
 }
@@ -78,7 +81,8 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
   if (forTraining) checkCompressedStates(context, updates.optimizer);
   const group = options.pipeline ?? pipelineGroup(context);
   if (group !== null && group.size > 1) return inStages(options, group, units, updates);
-  const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining });
+  const ranks = options.ranks ?? dataRanks(context);
+  const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining, ranks });
   return new Engine({
     context,
     model,
@@ -87,6 +91,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     criterion: options.criterion ?? null,
     units,
     accumulation: config.memory.accumulation,
+    ranks,
   });
 }
 

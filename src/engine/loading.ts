@@ -5,7 +5,9 @@ import { TierraError } from '../core/errors.ts';
 import { MiB } from '../core/units.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype } from '../models/index.ts';
+import type { AnyModule } from '../nn/index.ts';
 import type { StateEntry } from '../offload/store.ts';
+import { dtypeBytes } from '../tensor/index.ts';
 import type { TensorSource } from '../tensor/safetensors/index.ts';
 import { type Manifest, openTensors, readManifest } from './checkpoint/index.ts';
 import { changesBetween } from './differences.ts';
@@ -46,7 +48,11 @@ export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltMo
         checkEntry(place, folder);
         return place;
       });
-    for (const source of [model, optimizer]) if (source !== null) checkNothingLeft(source, places, folder);
+    const names = entries.some(({ part }) => part !== undefined) ? namesOfAll(engine, places, built) : null;
+    for (const source of [model, optimizer]) {
+      const own = places.filter((place) => place.source === source).map(({ name }) => name);
+      if (source !== null) checkNothingLeft(source, names ?? own, folder);
+    }
     for (const place of places) copyEntry(place);
   } finally {
     model.close();
@@ -106,8 +112,15 @@ function checkEntry({ source, name, entry }: Place, folder: string): void {
   });
 }
 
-function checkNothingLeft(source: TensorSource, places: readonly Place[], folder: string): void {
-  const used = new Set(places.filter((place) => place.source === source).map(({ name }) => name));
+/** A rank that holds parts has no place for some tensors, which belong to other ranks. */
+function namesOfAll(engine: AnyEngine, places: readonly Place[], { family }: BuiltModel): string[] {
+  const kinds = new Set(places.map(({ entry: { kind } }) => (kind === 'weight' ? '' : `.${kind}`)));
+  const parameters = (engine.model as AnyModule).parameters();
+  return parameters.flatMap(({ name }) => Array.from(kinds, (kind) => hfName(family, name) + kind));
+}
+
+function checkNothingLeft(source: TensorSource, names: readonly string[], folder: string): void {
+  const used = new Set(names);
   const left = source.names().filter((name) => !used.has(name));
   if (left.length === 0) return;
   const what = left.length === 1 ? `${left[0]}, which` : `${left.length} tensors, such as ${left[0]}, that`;
@@ -117,10 +130,11 @@ function checkNothingLeft(source: TensorSource, places: readonly Place[], folder
 const pieceBytes = 8 * MiB;
 
 function copyEntry({ source, name, entry }: Place): void {
+  const begin = (entry.part?.begin ?? 0) * dtypeBytes(entry.dtype);
   const buffer = new Uint8Array(Math.min(pieceBytes, entry.bytes));
   for (let offset = 0; offset < entry.bytes; offset += pieceBytes) {
     const piece = buffer.subarray(0, Math.min(pieceBytes, entry.bytes - offset));
-    source.readInto(name, piece, offset);
+    source.readInto(name, piece, begin + offset);
     entry.write(piece, offset);
   }
 }

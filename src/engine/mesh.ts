@@ -1,7 +1,7 @@
 /** The ranks of this process's world along the axes of `parallel:`, met once for each context. */
 import { TierraError } from '../core/errors.ts';
 import { connect, type Group } from '../dist/index.ts';
-import { type Mesh, makeMesh } from '../dist/mesh.ts';
+import { type Mesh, MeshLayout, makeMesh } from '../dist/mesh.ts';
 import type { Context } from './launch.ts';
 
 const known = new WeakMap<Context, Mesh>();
@@ -11,13 +11,20 @@ export function meshOf(context: Context): Mesh {
   let mesh = known.get(context);
   if (mesh === undefined) {
     const { config, world, backend, device } = context;
+    const { dp, pp, tp, sp, ep } = config.parallel;
+    const degrees = { ...(dp === 'auto' ? {} : { dp }), pp, tp, sp, ep };
+    const layout = new MeshLayout(world.size, degrees);
+    if (layout.degrees.dp > 1 && layout.degrees.dp < world.size) {
+      throw new TierraError('E_UNSUPPORTED', `parallel: ${layout.describe()}: dp is not combined with other axes yet`, {
+        hint: 'Start as many ranks as the other degrees multiply to, or set them to 1.',
+      });
+    }
     const peers = connect(world, { backend, device, deterministic: config.runtime.deterministic });
     // A failed process must not wait for the others; one that ends well serves their last questions.
     process.once('exit', (code) => {
       if (code === 0) peers.dispose();
     });
-    const { dp, pp, tp, sp, ep } = config.parallel;
-    mesh = makeMesh(peers, { dp, pp, tp, sp, ep });
+    mesh = makeMesh(peers, degrees);
     known.set(context, mesh);
   }
   return mesh;

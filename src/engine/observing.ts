@@ -27,8 +27,8 @@ export interface Observation extends Disposable {
 }
 
 /** Plans are told to `progress`; the timeline goes to the file that `runtime.trace` names, if it names one. */
-export function observe(config: Config, progress: Progress, device: string): Observation {
-  const { trace } = config.runtime;
+export function observe(config: Config, progress: Progress, device: string, rank = 0): Observation {
+  const trace = config.runtime.trace === null ? null : ofRank(config.runtime.trace, rank);
   const names = laneNames(device);
   const writer =
     trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: [...new Set(Object.values(names))] });
@@ -65,4 +65,11 @@ function write({ writer, packer, names, progress }: Target, batch: TimelineBatch
     }
   }
   if (batch.dropped > 0) progress.warn(`the timeline is missing ${batch.dropped} spans of one step`);
+}
+
+/** `trace.json`, and `trace.rank-1.json` for the next rank. */
+function ofRank(file: string, rank: number): string {
+  if (rank === 0) return file;
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}.rank-${rank}${ext}`);
 }

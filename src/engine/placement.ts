@@ -1,9 +1,16 @@
 /** From the `memory:` section to the store that keeps parameters. */
+import path from 'node:path';
 import type { Config } from '../config/index.ts';
+import { TierraError } from '../core/errors.ts';
+import { makeFolder } from '../core/files.ts';
 import { hostMemory } from '../core/hostMemory.ts';
+
+import { formatBytes } from '../core/units.ts';
+import { alone, type World } from '../dist/index.ts';
+import { type Kept, type ReduceWhen, ReplicatedStore, ShardedStore } from '../dist/zero/index.ts';
 import type { PlacementPolicy } from '../memory/index.ts';
 import { native } from '../native/load.ts';
-import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
+import { type AnyModule, initialValues, type Parameter, type Unit, type ValueSource } from '../nn/index.ts';
 import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
@@ -15,6 +22,7 @@ import type { ParameterStore } from '../offload/store.ts';
 import { dtypeBytes } from '../tensor/index.ts';
 import { currentRunId } from './checkpoint/index.ts';
 import type { Context } from './launch.ts';
+import { type DataRanks, noOtherRanks } from './ranks.ts';
 import { placeResident } from './residentFit.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
@@ -24,9 +32,11 @@ export interface StoreOptions {
   readonly forTraining: boolean;
   /** Default: those of one process. */
   readonly norms?: GradientNorms;
+  /** Who shares each batch. Default: nobody else. */
+  readonly ranks?: DataRanks;
 }
 
-/** The store that the `memory:` section asks for: chunks on tiers when it sets a budget, everything resident otherwise. */
+/** The store that `memory:` and `parallel:` ask for. */
 export function createStore(
   model: AnyModule,
   units: readonly Unit[],
@@ -35,17 +45,46 @@ export function createStore(
   options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
-  const { values, observer, forTraining, norms } = options;
+  const { norms, ranks = noOtherRanks, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
+  const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
+  const below = (kept: Kept): ParameterStore => createBelow(kept, context, updates, options);
+  if (ranks.shards === null)
+    return below({ model, units, groupOf, values, ...(norms === undefined ? {} : { norms }), takenBytes: 0 });
+  const { zero } = config.parallel;
+  const shared = {
+    ...{ model, units, groupOf, values, below, dtype, device },
+    group: ranks.shards,
+    replicas: ranks.replicas,
+    reduce: reduceWhen(config),
+    threads: context.optimizerThreads,
+  };
+  return zero === 0 ? new ReplicatedStore(shared) : new ShardedStore({ ...shared, stage: zero as 1 | 2 | 3 });
+}
+
+/** With sums in one order for all stages where bits are to be the same; otherwise as suits what a stage keeps. */
+function reduceWhen({ parallel, runtime }: Config): ReduceWhen {
+  if (parallel.reduce !== 'auto') return parallel.reduce;
+  return parallel.zero >= 2 || runtime.deterministic ? 'each' : 'last';
+}
+
+/** A store that knows nothing of ranks: chunks on tiers when `memory:` sets a budget, everything resident otherwise. */
+function createBelow(
+  { model, units, groupOf, values, norms, takenBytes }: Kept,
+  context: Context,
+  updates: UpdateSchedule,
+  { observer, forTraining }: StoreOptions,
+): ParameterStore {
+  const { config, device, dtype } = context;
   const common = {
     seed: config.seed,
     dtype,
     device,
     updateAt: (step: number) => updates.at(step),
-    groupOf: (parameter: Parameter) => updates.groupOf(parameter),
+    groupOf,
+    values,
     threads: context.optimizerThreads,
-    ...(values === undefined ? {} : { values }),
-    ...(observer === undefined ? {} : { observer }),
     ...(norms === undefined ? {} : { norms }),
+    ...(observer === undefined ? {} : { observer }),
   };
   const { memory } = config;
   if (memory.policy === 'off' || !asksForTiers(memory)) {
@@ -55,16 +94,29 @@ export function createStore(
     return placeResident(model, context, moments.length, forTraining, create);
   }
   const { chunkSize } = memory;
-  const disk = diskFor(memory);
+  const disk = diskFor(memory, context.world);
+  const budgets = budgetsFor(memory, device, context.world.localSize);
   return new ChunkStore(model, units, {
     ...common,
-    budgets: budgetsFor(memory, device),
+    budgets: { ...budgets, gpu: roomBeside(takenBytes, budgets.gpu) },
     disk,
     policy: policyFor(memory),
     speculate: memory.speculate,
     machine: measureMachine({ device, dtype, threads: context.threads, updateThreads: context.optimizerThreads, disk }),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
+}
+
+function roomBeside(takenBytes: number, budgetBytes: number): number {
+  if (takenBytes < budgetBytes) return budgetBytes - takenBytes;
+  throw new TierraError(
+    'E_OUT_OF_MEMORY',
+    `parameters gathered from all ranks take ${formatBytes(takenBytes)} of the GPU, memory.gpu is ${formatBytes(budgetBytes)}`,
+    {
+      hint: 'Raise memory.gpu, set parallel.zero: 3, which gathers two units at a time, or make the units smaller.',
+      details: { takenBytes, budgetBytes },
+    },
+  );
 }
 
 type MemorySettings = Config['memory'];
@@ -76,22 +128,27 @@ export function asksForTiers({ gpu, cpu, nvme, policy }: MemorySettings): boolea
 /** Share of what is free that `auto` takes: the rest is for the system, and for what fluctuates. */
 const autoShare = 0.8;
 
+/** Budgets are each rank's own; `auto` takes an equal part of what the ranks of a node share. */
 export function budgetsFor(
   { gpu, cpu, nvme }: MemorySettings,
   device: string,
+  ranksHere = 1,
 ): { gpu: number; host: number; nvme: number } {
   const deviceBytes = (): number =>
-    device === 'cpu' ? hostMemory().availableBytes / 2 : native().deviceInfo(cudaIndex(device)).freeBytes;
+    device === 'cpu' ? hostMemory().availableBytes / 2 / ranksHere : native().deviceInfo(cudaIndex(device)).freeBytes;
   return {
     gpu: gpu === 'auto' ? Math.floor(deviceBytes() * autoShare) : gpu,
-    host: cpu === 'auto' ? Math.floor((hostMemory().availableBytes / 2) * autoShare) : cpu,
+    host: cpu === 'auto' ? Math.floor((hostMemory().availableBytes / 2 / ranksHere) * autoShare) : cpu,
     nvme: nvme === null ? 0 : nvme.size === 'auto' ? Number.MAX_SAFE_INTEGER : nvme.size,
   };
 }
 
-export function diskFor({ nvme }: MemorySettings): DiskOptions | null {
+/** Ranks have folders of their own below those of the configuration: swap files are one process's. */
+export function diskFor({ nvme }: MemorySettings, { rank, size: ranks }: World = alone): DiskOptions | null {
   if (nvme === null) return null;
-  const { paths, size, backend, direct, verify } = nvme;
+  const { size, backend, direct, verify } = nvme;
+  const paths = ranks === 1 ? nvme.paths : nvme.paths.map((folder) => path.join(folder, `rank-${rank}`));
+  if (ranks > 1) for (const folder of nvme.paths) makeFolder(folder);
   return { paths, sizeBytes: size === 'auto' ? null : size, backend, direct, verify, runId: currentRunId() };
 }
 

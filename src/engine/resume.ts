@@ -7,6 +7,7 @@ import type { BatchSource } from '../data/index.ts';
 import { restartsSoFar } from '../dist/launch/restarts.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Progress } from '../telemetry/index.ts';
+import { onAllRanks, onFirstRank } from './agreement.ts';
 import { findNewest, listCheckpoints, type Manifest, removeLeftovers, verifyCheckpoint } from './checkpoint/index.ts';
 import { checkpointsFolder } from './checkpoint/names.ts';
 import { changesBetween, deepChanges } from './differences.ts';
@@ -26,7 +27,18 @@ export interface Resumable {
 
 /** Continues as `train.resume` says; resolves to the checkpoint's folder, or null for a run that starts afresh. */
 export async function resume(run: Resumable): Promise<string | null> {
-  const { config, progress } = run;
+  const { engine, config, built } = run;
+  const folder = await onFirstRank(engine.ranks, () => choose(run));
+  if (folder === null) return null;
+  const loaded = await onAllRanks(engine.ranks, () => loadCheckpoint(engine, folder, built));
+  checkNothingLater(config.train.output, folder, loaded.step);
+  restoreData(run, folder, loaded);
+  noteChanges(run, loaded.manifest);
+  noteSchedule(run, loaded.manifest);
+  return folder;
+}
+
+async function choose({ config, progress }: Resumable): Promise<string | null> {
   const { output, resume: wanted } = config.train;
   for (const { path: leftover, reason } of removeLeftovers(output)) {
     progress.note(`${shown(leftover)}: ${reason}`, { kind: 'fault' });
@@ -36,14 +48,7 @@ export async function resume(run: Resumable): Promise<string | null> {
     setAside(output, progress);
     return null;
   }
-  const folder = await startingPoint(wanted, restarted, output, progress);
-  if (folder === null) return null;
-  const loaded = loadCheckpoint(run.engine, folder, run.built);
-  checkNothingLater(output, folder, loaded.step);
-  restoreData(run, folder, loaded);
-  noteChanges(run, loaded.manifest);
-  noteSchedule(run, loaded.manifest);
-  return folder;
+  return startingPoint(wanted, restarted, output, progress);
 }
 
 /** A run that its launcher has started again goes on from what it has saved itself, wherever it began. */

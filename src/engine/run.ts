@@ -4,17 +4,19 @@ import { isTierraError, TierraError } from '../core/errors.ts';
 import { hostMemory } from '../core/hostMemory.ts';
 import { BatchSource, prepareCorpus, type TokenDataset, type Tokenizer } from '../data/index.ts';
 import { type BuiltModel, buildModel, type LanguageModel, valuesFor } from '../models/index.ts';
-import type { Progress, RunRecord } from '../telemetry/index.ts';
+import { type Progress, type RunRecord, rankProgress } from '../telemetry/index.ts';
 import { scope, type Tensor } from '../tensor/index.ts';
 import { checkpointing } from './checkpointing.ts';
 import { checkFits, corpusOptions, tokenizerFor, withVocabulary } from './corpus.ts';
 import type { Engine } from './engine.ts';
 import { sampleText } from './generate.ts';
+import type { Hook } from './hooks.ts';
 import { initialize } from './initialize.ts';
 import { languageTask, tokenTensors } from './languageTask.ts';
 import { type Context, launch } from './launch.ts';
 import { hostNeed, memoryWarning } from './memoryWarning.ts';
 import { type Observation, observe } from './observing.ts';
+import { dataRanks } from './ranks.ts';
 import { type Recording, reasonOf, recordingSteps, startRecording } from './recording.ts';
 import { finishedText, resume } from './resume.ts';
 import { rewind } from './rewind.ts';
@@ -67,11 +69,14 @@ function refusePipeline({ parallel: { pp } }: Config): void {
   });
 }
 
-async function trainRecorded(context: Context, { progress, record }: Recording, signal: AbortSignal): Promise<void> {
+async function trainRecorded(context: Context, recording: Recording, signal: AbortSignal): Promise<void> {
   const began = performance.now();
   const { config } = context;
   using _watch = watchRun(config.runtime.watchdog);
   const memoryBefore = hostMemory();
+  const { record } = recording;
+  const ranks = dataRanks(context);
+  const progress = ranks.rank === 0 ? recording.progress : rankProgress(recording.progress, ranks.rank);
   const tokenizer = await tokenizerFor(config.data.tokenizer);
   const built = describedModel(config, tokenizer);
   const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));
@@ -80,12 +85,13 @@ async function trainRecorded(context: Context, { progress, record }: Recording, 
       batchSize: config.train.batchSize,
       seed: config.seed,
       shuffle: config.data.shuffle,
+      rank: ranks.rank,
+      ranks: ranks.size,
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps, record };
-    using observation = observe(config, progress, context.device);
+    using observation = observe(config, progress, context.device, ranks.rank);
     using engine = await startEngine(run, corpus.train, observation);
-    for (const note of engine.store.notes()) progress.note(note);
     const tooMuch = memoryWarning(hostNeed(engine.store, context.device), memoryBefore, config);
     if (tooMuch !== null) progress.warn(tooMuch, { kind: 'memory' });
     const resumable = { ...run, engine, progress };
@@ -124,7 +130,9 @@ async function startEngine(run: Run, dataset: TokenDataset, { observer }: Observ
   try {
     const values = weights === null ? {} : { values: weights.values };
     const engine: LanguageEngine = initialize({ context, model: built.model, totalSteps, observer, ...values });
-    const sample = new BatchSource(dataset, { batchSize: config.train.batchSize, seed: config.seed }).next();
+    const { rank, size } = dataRanks(context);
+    const { batchSize } = config.train;
+    const sample = new BatchSource(dataset, { batchSize, seed: config.seed, rank, ranks: size }).next();
     scope(() => engine.train().prepare(tokenTensors(sample, context.device), { together: true }));
     return engine;
   } finally {
@@ -151,6 +159,7 @@ async function train(
     precision: config.precision === 'auto' ? context.dtype : config.precision,
   });
   const hooks = [
+    noting(engine, progress),
     recordingSteps(run.record),
     reporting(progress),
     saving.hook,
@@ -183,4 +192,23 @@ async function showSample(
   const generator = { model: built.model, store: engine.store, device: context.device };
   const text = await sampleText(generator, tokenizer, config.sample, signal);
   progress.note(`a sample of what it learned:\n\n${text}\n`);
+}
+
+/** Says what the store has to say: at once, and what the first step has shown. */
+function noting(engine: LanguageEngine, progress: Progress): Hook {
+  const told = new Set<string>();
+  const tell = (): void => {
+    for (const note of engine.store.notes()) {
+      if (!told.has(note)) progress.note(note);
+      told.add(note);
+    }
+  };
+  tell();
+  let isFirst = true;
+  return {
+    afterStep() {
+      if (isFirst) tell();
+      isFirst = false;
+    },
+  };
 }

@@ -7,20 +7,28 @@ import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/
 import type { StateEntry } from '../offload/store.ts';
 import type { Dtype } from '../tensor/index.ts';
 import type { TensorDeclaration } from '../tensor/safetensors/index.ts';
+import { onAllRanks, onFirstRank } from './agreement.ts';
 import type { SmallFile } from './checkpoint/commitWorker.ts';
 import {
   type CheckpointFileWriter,
+  commitParts,
   contentFile,
   copiedFile,
+  currentRunId,
   type JsonValue,
   type KeepPolicy,
   type ManifestFields,
+  prepareParts,
+  sliceFiles,
   type TensorEntry,
+  type TensorSlice,
   tensorFiles,
   type WrittenCheckpoint,
   writeCheckpoint,
+  writePart,
 } from './checkpoint/index.ts';
 import type { Engine } from './engine.ts';
+import type { DataRanks } from './ranks.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
 type AnyEngine = Engine<any, any, any>;
@@ -41,29 +49,88 @@ const tokenizerFiles = [
   'merges.txt',
 ];
 
-/** Writes `<output>/checkpoints/step-N` while training waits. `model/` in it is a plain Hugging Face folder. */
+/**
+ * Writes `<output>/checkpoints/step-N` while training waits. `model/` in it is a plain Hugging Face folder where one rank
+ * holds all; ranks that hold parts write theirs, at the same time. Every rank calls it; all return when the checkpoint is
+ * there, or throw.
+ */
 export function saveCheckpoint(
   engine: AnyEngine,
   context: SaveContext,
   position: DataPosition,
 ): Promise<WrittenCheckpoint> {
+  const { config } = context;
+  const { ranks, steps: step } = engine;
+  const { output } = config.train;
   const entries = engine.store.stateEntries();
-  const entry = (state: StateEntry): TensorEntry => ({
-    ...tensorDeclaration(context.built, state),
+  const fields = manifestFieldsFor(engine, context, position);
+  const policy = policyOf(config);
+  const small = smallFilesFor(context, engine.context.dtype).map((file) =>
+    'text' in file ? contentFile(file.path, file.text) : copiedFile(file.path, file.from),
+  );
+  if (config.parallel.zero === 0 || ranks.shards === null) {
+    const files = [...small, ...wholeTensors(entries, context)];
+    return onFirstRank(ranks, () => writeCheckpoint(output, step, { manifestFields: fields, files }, policy));
+  }
+  const isWriter = (ranks.replicas?.rank ?? 0) === 0;
+  const part = { writer: ranks.shards.rank, writers: ranks.shards.size };
+  const files = isWriter ? [...(ranks.rank === 0 ? small : []), ...partTensors(entries, context, part)] : [];
+  return saveTogether(ranks, { output, step, fields, policy, files, isWriter, ...part });
+}
+
+interface Together {
+  readonly output: string;
+  readonly step: number;
+  readonly fields: ManifestFields;
+  readonly policy: KeepPolicy;
+  readonly files: readonly CheckpointFileWriter[];
+  readonly isWriter: boolean;
+  readonly writer: number;
+  readonly writers: number;
+}
+
+async function saveTogether(ranks: DataRanks, together: Together): Promise<WrittenCheckpoint> {
+  const { output, step, fields, policy, files, isWriter, writer, writers } = together;
+  const shared = { output, step, writers, runId: ranks.exchange(currentRunId())[0]! };
+  const [needBytes] = ranks.sum([files.reduce((sum, { bytes }) => sum + bytes, 0)]) as [number];
+  await onFirstRank(ranks, () => prepareParts(shared, needBytes));
+  await onAllRanks(ranks, async () => {
+    if (isWriter) await writePart(shared, writer, files);
+  });
+  return onFirstRank(ranks, () => commitParts(shared, fields, policy));
+}
+
+const isWeight = ({ kind }: StateEntry): boolean => kind === 'weight';
+
+function wholeTensors(entries: readonly StateEntry[], { built }: SaveContext): CheckpointFileWriter[] {
+  const tensor = (state: StateEntry): TensorEntry => ({
+    ...tensorDeclaration(built, state),
     read: (into, byteOffset) => state.read(into, byteOffset),
   });
-  const weights = entries.filter(({ kind }) => kind === 'weight').map(entry);
-  const states = entries.filter(({ kind }) => kind !== 'weight').map(entry);
-  const files: CheckpointFileWriter[] = [
-    ...smallFilesFor(context, engine.context.dtype).map((file) =>
-      'text' in file ? contentFile(file.path, file.text) : copiedFile(file.path, file.from),
-    ),
-    tensorFiles('model', weights),
+  const states = entries.filter((entry) => !isWeight(entry)).map(tensor);
+  return [
+    tensorFiles('model', entries.filter(isWeight).map(tensor)),
     ...(states.length > 0 ? [tensorFiles('optimizer', states)] : []),
   ];
-  const manifestFields = manifestFieldsFor(engine, context, position);
-  const { config } = context;
-  return writeCheckpoint(config.train.output, engine.steps, { manifestFields, files }, policyOf(config));
+}
+
+/** Also where this rank holds nothing of a kind: the number of files says how many wrote. */
+function partTensors(
+  entries: readonly StateEntry[],
+  { built }: SaveContext,
+  part: { readonly writer: number; readonly writers: number },
+): CheckpointFileWriter[] {
+  const slice = (state: StateEntry): TensorSlice => ({
+    ...tensorDeclaration(built, state),
+    begin: state.part?.begin ?? 0,
+    elements: state.part?.elements ?? state.parameter.elements,
+    read: (into, byteOffset) => state.read(into, byteOffset),
+  });
+  const states = entries.filter((entry) => !isWeight(entry));
+  return [
+    sliceFiles('model', part, entries.filter(isWeight).map(slice)),
+    sliceFiles('optimizer', part, states.map(slice)),
+  ];
 }
 
 /** A state tensor as it is called in a checkpoint. */

@@ -6,6 +6,7 @@ import type { Hook, StepSummary } from './hooks.ts';
 import { nonFiniteError } from './numerics/nonFiniteError.ts';
 import type { NonFiniteOrigin } from './numerics/origin.ts';
 import { NonFinitePolicy, type NonFiniteSettings } from './numerics/policy.ts';
+import { anyOf, meanOver } from './ranks.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model; the task knows which
 type AnyEngine = Engine<any, any, any>;
@@ -58,6 +59,8 @@ export class Trainer<Batch = unknown> {
   /** Where the data stood before the step under way. */
   #stepBegan = '';
   #stopped = false;
+  /** What all ranks have agreed on. */
+  #stopping = false;
 
   constructor(options: TrainerOptions<Batch>) {
     this.engine = options.engine;
@@ -74,7 +77,7 @@ export class Trainer<Batch = unknown> {
 
   /** True when training was asked to end before `totalSteps`. */
   get interrupted(): boolean {
-    return this.#shouldStop && this.engine.steps < this.totalSteps;
+    return this.#stopping && this.engine.steps < this.totalSteps;
   }
 
   /** Ends training after the current step; hooks may call it. */
@@ -89,6 +92,7 @@ export class Trainer<Batch = unknown> {
   async fit(): Promise<void> {
     this.engine.train();
     this.#stopped = false;
+    this.#stopping = false;
     try {
       await this.#run();
     } catch (error) {
@@ -105,7 +109,7 @@ export class Trainer<Batch = unknown> {
       if (ended < 0 || data.epoch === ended) return;
       await this.#each((hook) => hook.afterEpoch?.(this as Trainer, ended));
     };
-    while (engine.steps < totalSteps && !this.#shouldStop) {
+    while (engine.steps < totalSteps && !this.#agreeToStop()) {
       if (data.epoch !== epoch) {
         await endEpoch(epoch);
         const begun: number = data.epoch;
@@ -125,8 +129,10 @@ export class Trainer<Batch = unknown> {
     await this.#each((hook) => hook.afterTrain?.(this as Trainer));
   }
 
-  get #shouldStop(): boolean {
-    return this.#stopped || this.#signal?.aborted === true;
+  /** Between steps: when one rank was asked to stop, all do. */
+  #agreeToStop(): boolean {
+    this.#stopping = anyOf(this.engine.ranks, this.#stopped || this.#signal?.aborted === true);
+    return this.#stopping;
   }
 
   /** Acts on infinite and NaN numbers. True when the run went back: the step does not count. Throws `E_NUMERICS` to stop. */
@@ -165,12 +171,14 @@ export class Trainer<Batch = unknown> {
     engine.zeroGrad();
     const batches = await this.#nextBatches();
     const losses = task.input === undefined ? this.#oneByOne(batches) : engine.runMicroBatches(batches.map(task.input));
-    const tokens = batches.reduce((sum, batch) => sum + task.tokens(batch), 0);
+    const ownTokens = batches.reduce((sum, batch) => sum + task.tokens(batch), 0);
     let loss = Number.NaN;
+    let tokens = 0;
     let origin: NonFiniteOrigin | null = null;
     const outcome = engine.step((ended) => {
       // Read once and last: on a GPU each reading waits for the device.
-      loss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
+      const ownLoss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
+      [loss, tokens] = engine.ranks.sum([ownLoss / engine.ranks.size, ownTokens]) as [number, number];
       if (!this.#isBad(ended, loss)) return;
       const lossOf = (microBatch: number): Tensor => task.loss(engine, batches[microBatch]!);
       const { nonFinite, nonFiniteParameters = nonFinite === null ? [] : [nonFinite] } = ended;
@@ -180,10 +188,9 @@ export class Trainer<Batch = unknown> {
     return { ...outcome, loss, tokens, seconds: (performance.now() - began) / 1e3, epoch, origin };
   }
 
-  /** Ranks must agree, and each knows its own loss only: with several, gradients decide, whose norm they share. */
+  /** All ranks come to the same answer: they share the norm and the mean loss. */
   #isBad({ nonFinite, overflow }: StepOutcome, loss: number): boolean {
-    const lossIsBad = this.engine.context.world.size === 1 && !Number.isFinite(loss);
-    return lossIsBad || (nonFinite !== null && !overflow);
+    return !Number.isFinite(loss) || (nonFinite !== null && !overflow);
   }
 
   #oneByOne(batches: readonly Batch[]): Tensor[] {
@@ -194,7 +201,7 @@ export class Trainer<Batch = unknown> {
     });
   }
 
-  /** Mean loss over up to `batches` batches of `data` in eval mode. */
+  /** Mean loss over `batches` batches of `data` in eval mode, and over the ranks' parts of them. */
   async evaluate(data: DataSource<Batch>, batches: number): Promise<number> {
     this.engine.eval();
     try {
@@ -207,7 +214,7 @@ export class Trainer<Batch = unknown> {
           closeScope(temporaries);
         }
       }
-      return sum / batches;
+      return meanOver(this.engine.ranks, sum / batches);
     } finally {
       this.engine.train();
     }

@@ -44,13 +44,17 @@ export function reporting(progress: Progress): Hook {
 export function evaluating(config: Config, validation: TokenDataset | null, progress: Progress): Hook {
   const { evaluateEvery, evaluateBatches, batchSize } = config.train;
   if (validation === null || validation.sequences === 0) return {};
-  const perBatch = Math.min(batchSize, validation.sequences);
   let evaluated = -1;
   const evaluate = async (trainer: Trainer): Promise<void> => {
     const step = trainer.engine.steps;
     if (step === evaluated) return;
     evaluated = step;
-    const data = new BatchSource(validation, { batchSize: perBatch, seed: config.seed, shuffle: true });
+    const { rank, size } = trainer.engine.ranks;
+    // Where there is less than a sequence for each rank, all look at the same.
+    const share = validation.sequences >= size ? { rank, ranks: size } : { rank: 0, ranks: 1 };
+    const most = Math.min(batchSize, validation.sequences);
+    const perBatch = most - (most % share.ranks);
+    const data = new BatchSource(validation, { batchSize: perBatch, seed: config.seed, shuffle: true, ...share });
     const batches = Math.min(evaluateBatches, data.batchesPerEpoch);
     const loss = await (trainer as unknown as Trainer<TokenBatch>).evaluate(data, batches);
     progress.evaluation({ step, loss });

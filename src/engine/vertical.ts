@@ -18,10 +18,13 @@ export interface VerticalStep<Batch> {
   readonly step: number;
   /** Weight of each loss. */
   readonly scale: number;
+  /** The number under which a micro-batch draws its random numbers. */
+  readonly keyOf: (microBatch: number) => number;
 }
 
 /** Forward and backward of all micro-batches; returns their losses, which belong to the caller's scope. */
-export function runVertical<Batch>({ model, units, host, batches, seed, step, scale }: VerticalStep<Batch>): Tensor[] {
+export function runVertical<Batch>(given: VerticalStep<Batch>): Tensor[] {
+  const { model, units, host, batches, seed, step, scale, keyOf } = given;
   if (units.length !== model.stages) {
     throw new TierraError(
       'E_UNSUPPORTED',
@@ -33,13 +36,13 @@ export function runVertical<Batch>({ model, units, host, batches, seed, step, sc
   }
   const tapes = batches.map(() => new Tape(host));
   try {
-    for (const microBatch of batches.keys()) randomKeys.begin({ seed, step, microBatch });
+    for (const index of batches.keys()) randomKeys.begin({ seed, step, microBatch: keyOf(index) });
     const running: (Tensor | null)[] = batches.map(() => null);
     for (const [stage, unit] of units.entries()) {
       host.acquire(unit, 'forward');
       try {
         for (const [microBatch, batch] of batches.entries()) {
-          randomKeys.select(microBatch);
+          randomKeys.select(keyOf(microBatch));
           const before = running[microBatch]!;
           const after = tapes[microBatch]!.record(() => model.runStage(stage, before, batch));
           if (before !== after) before?.dispose();

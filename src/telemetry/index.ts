@@ -15,6 +15,7 @@ export type {
   TierName,
   TierUse,
 } from './progress.ts';
+export { rankProgress } from './rankProgress.ts';
 export { noRecord, type RunOutcome, type RunRecord, type StepRow } from './record/record.ts';
 export { RecordingProgress } from './record/recordingProgress.ts';
 export { SpanPacker } from './spanPacker.ts';

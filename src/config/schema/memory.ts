@@ -72,4 +72,6 @@ export const memorySchema = z
       ),
   })
   .prefault({})
-  .describe('Budgets per tier and what moves between them. Training gives the same numbers under any of these.');
+  .describe(
+    'Budgets per tier, of each rank, and what moves between them. Training gives the same numbers under any of these.',
+  );

@@ -26,7 +26,24 @@ const pipelineSchema = z
 
 export const parallelSchema = z
   .strictObject({
-    dp: degree('data parallelism'),
+    dp: orWord('auto', integer({ min: 1 }))
+      .default('auto')
+      .describe(
+        'Degree of data parallelism: ranks that share each batch. auto takes the ranks that the other degrees leave.',
+      ),
+    zero: integer({ min: 0, max: 3 })
+      .default(0)
+      .describe(
+        'What data-parallel ranks divide among themselves: 1 optimizer states, 2 gradients too, 3 parameters too; 0 nothing.',
+      ),
+    replicate: integer({ min: 1 })
+      .default(1)
+      .describe('Copies of what zero divides: each is spread over dp / replicate ranks that follow each other.'),
+    reduce: oneOf(['auto', 'each', 'last'])
+      .default('auto')
+      .describe(
+        'When gradients are summed over ranks: after each micro-batch, or after the last, with whole gradients kept until then. auto: each for zero 2 and 3 and where runtime.deterministic asks for one order, else last.',
+      ),
     pp: degree('pipeline parallelism'),
     tp: degree('tensor parallelism'),
     sp: degree('sequence parallelism'),

@@ -9,7 +9,7 @@ export const trainSchema = z
     epochs: orNull(real({ above: 0 }))
       .default(null)
       .describe('Passes over the training data; 1 when neither steps nor epochs is given.'),
-    batchSize: integer({ min: 1 }).default(8).describe('Sequences per micro-batch.'),
+    batchSize: integer({ min: 1 }).default(8).describe('Sequences per micro-batch, over all data-parallel ranks.'),
     accumulate: integer({ min: 1 }).default(1).describe('Micro-batches per optimizer step.'),
     clipNorm: orNull(real({ above: 0 }))
       .default(1)

@@ -1,5 +1,5 @@
 /** Gradients of a unit as one buffer per flat, in the type of all sums, ready to be added up over ranks. */
-import type { Parameter } from '../../nn/index.ts';
+import type { Parameter, Unit } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { type Flat, gapsOf, gatheredElements } from './flats.ts';
 
@@ -26,6 +26,26 @@ export function flattenGradients(
       return buffer;
     }),
   );
+}
+
+/**
+ * Runs `body`, which plans memory, with room taken for the sums that `LocalSums` will keep: one of every trainable
+ * parameter of every unit.
+ */
+export function withRoomForSums(
+  units: readonly Unit[],
+  options: { readonly dtype: Dtype; readonly device: string },
+  body: () => void,
+): void {
+  const elements = units
+    .flatMap(({ parameters }) => parameters)
+    .reduce((sum, parameter) => sum + (parameter.trainable ? parameter.elements : 0), 0);
+  const room = noGrad(() => ops.empty([elements], options)).keep();
+  try {
+    body();
+  } finally {
+    room.dispose();
+  }
 }
 
 /**

@@ -63,6 +63,11 @@ export class Gathered {
     return this.#options.room.enter(unit, null)!;
   }
 
+  /** Whether a unit has room, gathered or not, beside the unit `beside`. */
+  hasRoom(unit: number, beside: number): boolean {
+    return this.#options.room.fits(unit, beside);
+  }
+
   /**
    * Starts to gather what is missing of a unit beside the unit `beside`; null when both have no room. `sendable` gives the
    * tensor of this rank's shard, which must stay as it is until the gathering is finished.

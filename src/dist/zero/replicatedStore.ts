@@ -7,13 +7,16 @@ import type { MovementReport } from '../../offload/observer.ts';
 import { stateDtype } from '../../offload/resident/entries.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../../offload/store.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
-import { LocalSums } from './flatGradients.ts';
+import { LocalSums, withRoomForSums } from './flatGradients.ts';
 import type { DataParallelOptions } from './options.ts';
+import { UnusedParameters } from './unused.ts';
+import { touchWorkspace } from './workspace.ts';
 
 export class ReplicatedStore implements ParameterStore {
   readonly #options: DataParallelOptions;
   readonly #below: ParameterStore;
   readonly #wide: Dtype;
+  readonly #unused: UnusedParameters;
   #sums: LocalSums | null = null;
   #microBatches = 1;
 
@@ -22,6 +25,7 @@ export class ReplicatedStore implements ParameterStore {
     nameParameters(model);
     this.#options = options;
     this.#wide = stateDtype(dtype);
+    this.#unused = new UnusedParameters(model.parameters().filter((parameter) => parameter.trainable));
     this.#below = below({ model, units, groupOf, values, takenBytes: 0 });
   }
 
@@ -39,7 +43,10 @@ export class ReplicatedStore implements ParameterStore {
     this.#microBatches = course.microBatches;
     const local = this.#options.reduce === 'last' && course.microBatches > 1;
     this.#sums = local ? new LocalSums(this.#wide, course.microBatches) : null;
-    this.#below.prepare(course, (host) => trace(this.#watched(host)));
+    const plan = (): void => this.#below.prepare(course, (host) => trace(this.#watched(host)));
+    const { units, device } = this.#options;
+    if (local) withRoomForSums(units, { dtype: this.#wide, device }, plan);
+    else plan();
   }
 
   prepareForward(trace: TraceRun): void {
@@ -51,12 +58,12 @@ export class ReplicatedStore implements ParameterStore {
     return {
       acquire: (unit, pass) => host.acquire(unit, pass),
       release: (unit, pass) => host.release(unit, pass),
-      gradientsReady: (unit, use, gradients) =>
-        host.gradientsReady(
-          unit,
-          use,
-          this.#summed(unit, gradients, () => {}),
-        ),
+      gradientsReady: (unit, use, gradients) => {
+        const { group, device } = this.#options;
+        const touch = (buffer: Tensor): void =>
+          touchWorkspace(buffer.elements, group.size, { dtype: this.#wide, device });
+        host.gradientsReady(unit, use, this.#summed(unit, gradients, touch));
+      },
       park: (input) => host.park(input),
       unpark: (input) => host.unpark(input),
     };
@@ -76,6 +83,8 @@ export class ReplicatedStore implements ParameterStore {
   }
 
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
+    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+    this.#unused.see(trainable, gradients);
     const whole = this.#sums === null ? gradients : this.#sums.add(`${unit.index}.${use}`, gradients);
     const { group, replicas } = this.#options;
     const sum = (buffer: Tensor): void => {
@@ -113,6 +122,8 @@ export class ReplicatedStore implements ParameterStore {
   }
 
   applyUpdate(): UpdateResult {
+    const { group, replicas, device } = this.#options;
+    this.#unused.stepEnded([group, replicas], device);
     return this.#below.applyUpdate();
   }
 
@@ -146,7 +157,7 @@ export class ReplicatedStore implements ParameterStore {
   }
 
   notes(): readonly string[] {
-    return this.#below.notes();
+    return [...this.#below.notes(), ...this.#unused.notes()];
   }
 
   dispose(): void {

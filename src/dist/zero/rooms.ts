@@ -16,6 +16,8 @@ export interface Room {
   readonly bytes: number;
   /** Places for a unit, without touching those of `beside`; null when both do not fit. */
   enter(unit: number, beside: number | null): Seat | null;
+  /** Whether `enter` would find places. */
+  fits(unit: number, beside: number): boolean;
   /** All values are old. */
   empty(): void;
 }
@@ -50,6 +52,10 @@ export class WholeRoom implements Room {
     const missing = flats.filter((flat) => !this.#there.has(flat));
     for (const flat of missing) this.#there.add(flat);
     return { offsets: new Map(flats.map((flat) => [flat, this.#offsets.get(flat)!])), missing };
+  }
+
+  fits(): boolean {
+    return true;
   }
 
   empty(): void {
@@ -96,6 +102,11 @@ export class PairRoom implements Room {
     there[end] = unit;
     this.#last = end;
     return { offsets: this.#offsets(unit, end), missing: this.#options.flatsOf(unit) };
+  }
+
+  fits(unit: number, beside: number): boolean {
+    const { low, high } = this.#there;
+    return low === unit || high === unit || this.#bytesOf(unit) + this.#bytesOf(beside) <= this.bytes;
   }
 
   #offsets(unit: number, end: End): Map<Flat, number> {

@@ -11,17 +11,36 @@ import type { MovementReport } from '../../offload/observer.ts';
 import { stateDtype } from '../../offload/resident/entries.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../../offload/store.ts';
 import { type Dtype, dtypeBytes, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import type { Work } from '../group.ts';
+import { StepOrder, type Visit } from './ahead.ts';
 import { shardEntries } from './entries.ts';
-import { flattenGradients, LocalSums } from './flatGradients.ts';
+import { flattenGradients, LocalSums, withRoomForSums } from './flatGradients.ts';
 import { type Flat, layFlats, shardElements } from './flats.ts';
-import { Gathered } from './gathered.ts';
+import { type Arriving, Gathered } from './gathered.ts';
 import type { DataParallelOptions } from './options.ts';
-import { PairRoom, type Room, WholeRoom } from './rooms.ts';
+import { PairRoom, type Room, type Seat, WholeRoom } from './rooms.ts';
 import { ShardModel, shardValues } from './shardModel.ts';
 import { ShardNorms } from './shardNorms.ts';
+import { UnusedParameters } from './unused.ts';
+import { touchWorkspace } from './workspace.ts';
 
 export interface ShardedOptions extends DataParallelOptions {
   readonly stage: 1 | 2 | 3;
+}
+
+/** A unit on its way. `isEntered`: the store below has been in its moment and has left it. */
+interface Ahead extends Visit {
+  readonly arriving: Arriving;
+  readonly isEntered: boolean;
+}
+
+/** Gradients of one use of a unit on their way to the ranks that keep their parts. */
+interface Reduction {
+  readonly unit: Unit;
+  readonly use: number;
+  readonly shards: readonly (Tensor | null)[];
+  readonly buffers: readonly Tensor[];
+  readonly works: readonly Work[];
 }
 
 export class ShardedStore implements ParameterStore {
@@ -32,8 +51,16 @@ export class ShardedStore implements ParameterStore {
   readonly #below: ParameterStore;
   readonly #wide: Dtype;
   #sums: LocalSums | null = null;
+  readonly #order = new StepOrder();
+  readonly #unused: UnusedParameters;
   #microBatches = 1;
   #depth = 0;
+  #inStep = false;
+  /** Whether the store below is in the moment of the unit at work. */
+  #isBelowEntered = false;
+  /** The unit that is gathered while the one before it is at work. */
+  #ahead: Ahead | null = null;
+  readonly #reductions: Reduction[] = [];
 
   /** Takes room on the compute device and makes the store below; the model's parameters are placed without bytes. */
   constructor(options: ShardedOptions) {
@@ -48,6 +75,7 @@ export class ShardedStore implements ParameterStore {
     this.#room = stage === 3 ? new PairRoom(roomOptions) : new WholeRoom(roomOptions);
     const parameters = model.parameters();
     const trainable = parameters.filter((parameter) => parameter.trainable);
+    this.#unused = new UnusedParameters(trainable);
     this.#gathered = new Gathered({ shards, group, room: this.#room, parameters, dtype, device });
     try {
       this.#below = below({
@@ -75,7 +103,10 @@ export class ShardedStore implements ParameterStore {
 
   prepare(course: StepCourse, trace: TraceRun): void {
     this.#setCourse(course);
-    this.#below.prepare(course, (host) => this.#watched(host, trace));
+    const plan = (): void => this.#below.prepare(course, (host) => this.#watched(host, trace));
+    const { units, device } = this.#options;
+    if (this.#sums === null) plan();
+    else withRoomForSums(units, { dtype: this.#wide, device }, plan);
   }
 
   prepareForward(trace: TraceRun): void {
@@ -91,18 +122,26 @@ export class ShardedStore implements ParameterStore {
 
   /** The micro-batch that the store below watches: what it needs is that of real ones, but nothing is sent. */
   #watched(host: UnitHost, trace: TraceRun): void {
+    let staged: Tensor[] = [];
     trace({
       acquire: (unit, pass) => {
-        host.acquire(this.#shardUnit(unit), pass);
+        const below = this.#shardUnit(unit);
+        host.acquire(below, pass);
+        staged = this.#shards.flatsOf(unit.index).map((flat) => this.#copyOf(flat));
         this.#gathered.bind(unit, this.#gathered.seat(unit.index));
       },
       release: (unit, pass) => {
         this.#gathered.unbind(unit);
+        for (const tensor of staged) tensor.dispose();
         host.release(this.#shardUnit(unit), pass);
       },
       gradientsReady: (unit, use, gradients) => {
-        const shards = this.#trainableFlats(unit).map((flat) => this.#shardGradient(flat, unit, gradients, () => {}));
-        for (const gradient of gradients) gradient?.dispose();
+        const { group, device } = this.#options;
+        const { buffers, shards } = this.#reduction(unit, use, gradients, (_shard, buffer) => {
+          touchWorkspace(buffer.elements, group.size, { dtype: this.#wide, device });
+          return null;
+        });
+        for (const buffer of buffers) buffer.dispose();
         host.gradientsReady(this.#shardUnit(unit), use, shards);
       },
       park: (input) => host.park(input),
@@ -119,72 +158,179 @@ export class ShardedStore implements ParameterStore {
     return this.#shards.flatsOf(index).filter(({ trainable }) => trainable);
   }
 
+  /** The tensor of this rank's shard, where the store below has it now. */
+  #shardTensor(flat: Flat): Tensor {
+    return ops.detach(this.#shards.shard(flat).tensor);
+  }
+
+  #copyOf(flat: Flat): Tensor {
+    return noGrad(() => scope(() => ops.clone(this.#shardTensor(flat)))).keep();
+  }
+
   beginStep(step: number): void {
-    this.#depth = 0;
-    this.#sums?.clear();
+    this.#drop();
     this.#below.beginStep(step);
+    this.#order.begin();
+    this.#inStep = true;
   }
 
   acquire(unit: Unit, pass: Pass): void {
     if (this.#depth++ > 0) return;
     try {
-      this.#below.acquire(this.#shardUnit(unit), pass);
-      const arriving = this.#gathered.start(unit.index, null, (flat) => ops.detach(this.#shards.shard(flat).tensor))!;
-      this.#gathered.finish(arriving);
-      this.#gathered.bind(unit, arriving.seat);
+      this.#gathered.bind(unit, this.#arrive(unit, pass));
+      const next = this.#inStep ? this.#order.visit(unit.index, pass) : null;
+      if (next !== null) this.#ahead = this.#start(next, unit.index);
     } catch (error) {
-      this.#depth = 0;
-      this.#gathered.forget();
+      this.#dropQuietly();
       throw error;
     }
+  }
+
+  /** Waits until the unit's parameters are there, and starts to gather them when nobody has. */
+  #arrive(unit: Unit, pass: Pass): Seat {
+    let ahead = this.#ahead;
+    this.#ahead = null;
+    if (ahead !== null && (ahead.unit !== unit.index || ahead.pass !== pass)) {
+      this.#gathered.finish(ahead.arriving);
+      ahead = null;
+    }
+    if (ahead === null || !ahead.isEntered) {
+      this.#below.acquire(this.#shardUnit(unit), pass);
+      this.#isBelowEntered = true;
+    }
+    const arriving = ahead?.arriving ?? this.#gathered.start(unit.index, null, (flat) => this.#shardTensor(flat))!;
+    this.#gathered.finish(arriving);
+    // A store with a plan comes to the next moment only when this one is over: forward it may be, once shards are sent.
+    if (this.#inStep && this.moves && pass === 'forward') this.#leaveBelow(unit, pass);
+    return arriving.seat;
+  }
+
+  #leaveBelow(unit: Unit, pass: Pass): void {
+    if (!this.#isBelowEntered) return;
+    this.#isBelowEntered = false;
+    this.#below.release(this.#shardUnit(unit), pass);
+  }
+
+  /** Gathers the next unit behind the work of this one, where the store below can give its shards already. */
+  #start({ unit: index, pass }: Visit, beside: number): Ahead | null {
+    if (!this.moves) {
+      const arriving = this.#gathered.start(index, beside, (flat) => this.#shardTensor(flat));
+      return arriving === null ? null : { unit: index, pass, arriving, isEntered: false };
+    }
+    if (pass !== 'forward' || this.#isBelowEntered) return null;
+    const unit = this.#shards.units.find((each) => each.index === index)!;
+    if (!this.#gathered.hasRoom(index, beside)) return null;
+    this.#below.acquire(unit, pass);
+    // The place where the store below has the shard is given to something else when its moment is over.
+    const arriving = this.#gathered.start(index, beside, (flat) => this.#copyOf(flat))!;
+    this.#below.release(unit, pass);
+    return { unit: index, pass, arriving, isEntered: true };
   }
 
   release(unit: Unit, pass: Pass): void {
     if (--this.#depth > 0) return;
     this.#depth = 0;
     this.#gathered.unbind(unit);
-    this.#below.release(this.#shardUnit(unit), pass);
+    if (this.moves) this.#finishReductions();
+    this.#leaveBelow(unit, pass);
   }
 
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
+    this.#unused.see(trainableOf(unit), gradients);
     const whole = this.#sums === null ? gradients : this.#sums.add(`${unit.index}.${use}`, gradients);
-    const flats = this.#trainableFlats(unit);
-    const shards =
-      whole === null
-        ? flats.map(() => null)
-        : flats.map((flat) => this.#shardGradient(flat, unit, whole, this.#reduce));
-    for (const gradient of whole ?? []) gradient?.dispose();
-    this.#below.gradientsReady(this.#shardUnit(unit), use, shards);
+    const { group } = this.#options;
+    const before = this.#reductions.length;
+    if (whole === null) {
+      const shards = this.#trainableFlats(unit).map(() => null);
+      this.#reductions.push({ unit, use, shards, buffers: [], works: [] });
+    } else {
+      this.#reductions.push(this.#reduction(unit, use, whole, (shard, buffer) => group.reduceScatter(shard, buffer)));
+    }
+    // The store below takes gradients within the unit's moment, if it has moments; otherwise they have time until the next.
+    this.#finishReductions(this.moves ? Number.POSITIVE_INFINITY : before);
   }
 
-  readonly #reduce = (shard: Tensor, buffer: Tensor): void => {
-    const { group, replicas } = this.#options;
-    group.reduceScatter(shard, buffer).wait();
-    replicas?.allReduce(shard).wait();
-  };
+  /** Hands the oldest `count` reductions to the store below, in their order. */
+  #finishReductions(count = Number.POSITIVE_INFINITY): void {
+    for (const { unit, use, shards, buffers, works } of this.#reductions.splice(
+      0,
+      Math.min(count, this.#reductions.length),
+    )) {
+      for (const work of works) work.wait();
+      for (const buffer of buffers) buffer.dispose();
+      for (const shard of shards) if (shard !== null) this.#options.replicas?.allReduce(shard).wait();
+      this.#below.gradientsReady(
+        this.#shardUnit(unit),
+        use,
+        shards.map((shard) => this.#inStoreType(shard)),
+      );
+    }
+  }
 
-  /** This rank's shard of a flat's gradient after `reduce`, in the type in which the store below takes it. */
-  #shardGradient(
-    flat: Flat,
+  /** The store below keeps sums over micro-batches in the state's type, and gradients of single ones in the weights'. */
+  #inStoreType(shard: Tensor | null): Tensor | null {
+    const type = this.#microBatches > 1 ? this.#wide : this.#options.dtype;
+    if (shard === null || shard.dtype === type) return shard;
+    const given = noGrad(() => scope(() => ops.to(shard, { dtype: type }))).keep();
+    shard.dispose();
+    return given;
+  }
+
+  /** Lays out a unit's gradients, whose ownership passes over, and starts to reduce each flat of them into this rank's shard. */
+  #reduction(
     unit: Unit,
+    use: number,
     gradients: readonly (Tensor | null)[],
-    reduce: (shard: Tensor, buffer: Tensor) => void,
-  ): Tensor {
-    const { group, device, dtype } = this.#options;
-    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
+    reduce: (shard: Tensor, buffer: Tensor) => Work | null,
+  ): Reduction {
+    const { group, device } = this.#options;
+    const trainable = trainableOf(unit);
     const gradientOf = (parameter: Parameter): Tensor | null => gradients[trainable.indexOf(parameter)] ?? null;
-    const type = this.#microBatches > 1 ? this.#wide : dtype;
-    return noGrad(() =>
-      scope(() => {
-        const buffer = flattenGradients(flat, group.size, gradientOf, { dtype: this.#wide, device });
-        const shard = ops.empty([shardElements(flat, group.size)], { dtype: this.#wide, device });
-        reduce(shard, buffer);
-        return shard.dtype === type ? shard : ops.to(shard, { dtype: type });
-      }),
-    ).keep();
+    const options = { dtype: this.#wide, device };
+    const buffers: Tensor[] = [];
+    const works: Work[] = [];
+    const shards = this.#trainableFlats(unit).map((flat) => {
+      const buffer = flattenGradients(flat, group.size, gradientOf, options).keep();
+      const shard = ops.empty([shardElements(flat, group.size)], options).keep();
+      buffers.push(buffer);
+      const work = reduce(shard, buffer);
+      if (work !== null) works.push(work);
+      return shard;
+    });
+    for (const gradient of gradients) gradient?.dispose();
+    return { unit, use, shards, buffers, works };
+  }
+
+  /** After a failure: what fails because of it is not told. */
+  #dropQuietly(): void {
+    try {
+      this.#drop();
+    } catch {}
+  }
+
+  /** Lets go of what an unfinished step has under way. Everybody drops it at the same place, so what was sent arrives. */
+  #drop(): void {
+    this.#depth = 0;
+    this.#inStep = false;
+    this.#isBelowEntered = false;
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    this.#sums?.clear();
+    const reductions = this.#reductions.splice(0);
+    this.#gathered.forget();
+    if (ahead !== null) this.#gathered.finish(ahead.arriving);
+    for (const { works, buffers, shards } of reductions) {
+      for (const work of works) work.wait();
+      for (const tensor of [...buffers, ...shards]) tensor?.dispose();
+    }
   }
 
   applyUpdate(): UpdateResult {
+    this.#finishReductions();
+    const { group, replicas, device } = this.#options;
+    this.#unused.stepEnded([group, replicas], device);
+    this.#inStep = false;
+    this.#order.end();
     try {
       return this.#below.applyUpdate();
     } finally {
@@ -193,8 +339,7 @@ export class ShardedStore implements ParameterStore {
   }
 
   zeroGradients(): void {
-    this.#depth = 0;
-    this.#sums?.clear();
+    this.#drop();
     this.#below.zeroGradients();
   }
 
@@ -233,12 +378,14 @@ export class ShardedStore implements ParameterStore {
   }
 
   notes(): readonly string[] {
-    return this.#below.notes();
+    return [...this.#below.notes(), ...this.#unused.notes()];
   }
 
   dispose(): void {
-    this.#sums?.clear();
+    this.#drop();
     this.#below.dispose();
     this.#gathered.dispose();
   }
 }
+
+const trainableOf = (unit: Unit): Parameter[] => unit.parameters.filter((parameter) => parameter.trainable);

@@ -2,6 +2,7 @@ import { native } from '../../native/load.ts';
 import { ForwardRunner, type Parameter, type Unit, type UnitHost, type UnitRunner } from '../../nn/index.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { forEachTensor } from '../../tensor/scope.ts';
+import type { NonFiniteOrigin } from './origin.ts';
 
 /** The first unit call of a forward pass that gave infinite or NaN values. */
 export interface BadCall {
@@ -10,6 +11,14 @@ export interface BadCall {
   readonly badInput: boolean;
   /** The first of its parameters with bad values. */
   readonly parameter: Parameter | null;
+}
+
+/** What one micro-batch's forward pass says about where bad numbers come from; null: nothing. */
+export function originOf(found: BadCall | null, lossIsFinite: boolean, microBatch: number): NonFiniteOrigin | null {
+  if (found === null) return lossIsFinite ? null : { kind: 'loss', microBatch, unit: null, parameter: null };
+  const { unit, badInput, parameter } = found;
+  const kind = badInput ? 'input' : parameter !== null ? 'parameter' : 'output';
+  return { kind, microBatch, unit: unit.name, parameter: parameter?.name ?? null };
 }
 
 /** A forward pass that looks at everything that crosses a unit's edge. Slow: every look waits for the device. */

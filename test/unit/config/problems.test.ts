@@ -99,9 +99,9 @@ test.each([
 });
 
 test('a degree above 1 is legal but not supported, which has a code of its own', () => {
-  expect(refuse('parallel: { dp: 2, tp: 4 }')).toMatch(/^E_UNSUPPORTED .*2 problems/);
-  expect(refuse('parallel: { dp: 2 }\nseeed: 1')).toMatch(/^E_CONFIG .*2 problems/);
-  expect(refuse('parallel: { dp: 0 }')).toBe('E_CONFIG run.yaml:1:17: parallel.dp: expected integer >= 1, got 0');
+  expect(refuse('parallel: { sp: 2, tp: 4 }')).toMatch(/^E_UNSUPPORTED .*2 problems/);
+  expect(refuse('parallel: { tp: 2 }\nseeed: 1')).toMatch(/^E_CONFIG .*2 problems/);
+  expect(refuse('parallel: { pp: 0 }')).toBe('E_CONFIG run.yaml:1:17: parallel.pp: expected integer >= 1, got 0');
 });
 
 test('details hold the problems for programs', () => {

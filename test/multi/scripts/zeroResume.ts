@@ -1,0 +1,114 @@
+/** Goes on from a checkpoint, if there is one, trains some steps and saves. */
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import type { ConfigInput } from '../../../src/config/index.ts';
+import type { Communicator } from '../../../src/dist/index.ts';
+import { stepName } from '../../../src/engine/checkpoint/names.ts';
+import { type Engine, initialize, launch } from '../../../src/engine/index.ts';
+import { loadCheckpoint } from '../../../src/engine/loading.ts';
+import { divideRanks, noOtherRanks } from '../../../src/engine/ranks.ts';
+import { saveCheckpoint } from '../../../src/engine/saving.ts';
+import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
+import type { Module } from '../../../src/nn/index.ts';
+import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
+import { settings, tokens } from '../../native/engineSupport.ts';
+
+export interface Leg {
+  readonly folder: string;
+  readonly parallel: NonNullable<ConfigInput['parallel']>;
+  readonly memory?: ConfigInput['memory'];
+  readonly from: number;
+  readonly steps: number;
+}
+
+export interface LegResult {
+  readonly losses: readonly number[];
+  /** After loading and at the end: `name kind:first element` of every 4096 elements that this rank holds. */
+  readonly loaded: Readonly<Record<string, string>>;
+  readonly ended: Readonly<Record<string, string>>;
+}
+
+const rows = 12;
+const shape = { n_embd: 48, n_layer: 2, n_head: 4, n_positions: 16, vocab_size: 61 };
+const drops = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 };
+
+export async function run(communicator: Communicator | null, leg: Leg): Promise<LegResult> {
+  const context = launch(
+    settings({
+      precision: 'fp64',
+      parallel: leg.parallel,
+      train: { output: leg.folder, keepLast: 9 },
+      ...(leg.memory === undefined ? {} : { memory: leg.memory }),
+      optimizer: { groups: [{ match: 'blocks\\.1\\.mlp', frozen: true }] },
+    }),
+  );
+  const ranks = communicator === null ? noOtherRanks : divideRanks(communicator, context.config.parallel);
+  const built = buildModel({ architecture: 'gpt2', config: { ...shape, ...drops } });
+  const model = built.model as unknown as Module<[TokenBatch], Tensor>;
+  const engine: Engine<TokenBatch, Tensor> = initialize({ context, model, ranks });
+  engine.train();
+  const batch = batchOf(0, ranks.rank, ranks.size);
+  engine.prepare(batch);
+  free(batch);
+  if (leg.from > 0) loadCheckpoint(engine, path.join(leg.folder, 'checkpoints', stepName(leg.from)), built);
+  const loaded = hashesOf(engine);
+  const losses: number[] = [];
+  while (engine.steps < leg.from + leg.steps) {
+    engine.zeroGrad();
+    const own = batchOf(engine.steps, ranks.rank, ranks.size);
+    losses.push(
+      scope(() => {
+        const loss = engine.forward(own);
+        engine.backward(loss);
+        return loss.item();
+      }),
+    );
+    engine.step();
+    free(own);
+  }
+  const position = {
+    version: 1,
+    fingerprint: null,
+    samples: null,
+    shuffle: false,
+    seed: 0,
+    epoch: 0,
+    sample: 0,
+  } as const;
+  await saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, position);
+  const ended = hashesOf(engine);
+  engine.dispose();
+  return { losses: ranks.sum(losses).map((loss) => loss / ranks.size), loaded, ended };
+}
+
+function batchOf(step: number, rank: number, size: number): TokenBatch & { labels: Tensor } {
+  const all = tokens(rows, 8, step + 1);
+  const part = (tensor: Tensor): Tensor => {
+    const own = ops.contiguous(ops.slice(tensor, 0, (rank * rows) / size, ((rank + 1) * rows) / size)).keep();
+    tensor.dispose();
+    return own;
+  };
+  return { ids: part(all.ids), labels: part(all.labels) };
+}
+
+function free({ ids, labels }: TokenBatch): void {
+  ids.dispose();
+  labels?.dispose();
+}
+
+function hashesOf(engine: Engine<TokenBatch, Tensor>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const entry of engine.store.stateEntries()) {
+    const bytes = new Uint8Array(entry.bytes);
+    entry.read(bytes, 0);
+    const begin = entry.part?.begin ?? 0;
+    const size = entry.bytes / (entry.part?.elements ?? entry.parameter.elements);
+    for (let at = 0; at < entry.bytes; at += 4096 * size) {
+      const key = `${entry.parameter.name} ${entry.kind}:${begin + at / size}`;
+      found[key] = createHash('sha1')
+        .update(bytes.subarray(at, at + 4096 * size))
+        .digest('hex');
+    }
+  }
+  return found;
+}
