@@ -53,6 +53,8 @@ interface Row {
 
 async function soak(): Promise<void> {
   const began = performance.now();
+  const day = new Date().toISOString().slice(0, 10);
+  const out = flags.out ?? path.join(import.meta.dirname, '..', 'bench', 'results', `${day}-soak-kill.md`);
   const bytes = measure(saveScenario(built(), 'out', 'bf16'));
   const oracle = await oracleLines(steps);
   const outcomes: Outcome[] = [];
@@ -70,10 +72,9 @@ async function soak(): Promise<void> {
     }
     for (const text of await finishRun(folder, steps, oracle)) complaints.push(`after run ${outcomes.length}: ${text}`);
     remove(folder);
+    // After every folder, so that a loop that is stopped leaves what it has found.
+    writeFileSync(out, report(outcomes, complaints, (performance.now() - began) / 1e3));
   }
-  const day = new Date().toISOString().slice(0, 10);
-  const out = flags.out ?? path.join(import.meta.dirname, '..', 'bench', 'results', `${day}-soak-kill.md`);
-  writeFileSync(out, report(outcomes, complaints, (performance.now() - began) / 1e3));
   console.log(out);
   process.exitCode = complaints.length > 0 ? 1 : 0;
 }

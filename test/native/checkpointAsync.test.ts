@@ -37,7 +37,7 @@ describe.each(['fp32', 'bf16'] as const)('%s, saved behind training', (precision
       const end = trainTo(run.engine, 5);
       oracle = { saved: tensorsIn(run.path(2)), end };
     });
-  });
+  }, 600_000);
 
   const cases = [null, ...placements];
   it.each(cases.map((placement) => [placement?.name ?? 'everything resident', placement] as const))(
