@@ -101,7 +101,7 @@ void Work::wait() {
                   {"reason", *failure_}};
   fail("E_COLLECTIVE", what_ + (timedOut ? " timed out: " : " failed: ") + *failure_,
        timedOut ? "A rank does not come along: it hangs, does something else, or is slower than the time-out allows. Look at "
-                  "what the other ranks do; `parallel.timeoutSeconds` sets the time."
+                  "what the other ranks do; connect()'s timeoutSeconds sets the time."
                 : "Another rank has ended or cannot be reached: look at the first rank that stopped.",
        std::move(details));
 }
