@@ -1,4 +1,4 @@
-import { TierraError } from '../core/errors.ts';
+import { check, TierraError } from '../core/errors.ts';
 import { faultPoint } from '../core/faults.ts';
 import { noteStep } from '../core/whereabouts.ts';
 import type { UpdateRule } from '../native/binding.ts';
@@ -13,7 +13,7 @@ import {
   withRunner,
 } from '../nn/index.ts';
 import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
-import type { ParameterStore, UpdateResult } from '../offload/store.ts';
+import { Departure, type ParameterStore, type StepCourse, type UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
@@ -78,7 +78,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly ranks: DataRanks;
   readonly #updates: UpdateSchedule;
   readonly #criterion: Criterion<Output, Label> | null;
-  readonly #accumulate: number;
+  #accumulate: number;
   readonly #units: readonly Unit[];
   readonly #pipeline: EnginePipeline<Input> | null;
   #accumulation: 'auto' | 'horizontal' | 'vertical';
@@ -92,6 +92,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   #training = true;
   /** Set while `findNonFinite` runs: forward passes are looked at and not recorded. */
   #checking: CheckingRunner | null = null;
+  /** Elements of the largest micro-batch so far. */
+  #largestInput = 0;
 
   constructor(parts: EngineParts<Input, Output, Label>) {
     this.context = parts.context;
@@ -133,6 +135,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** Micro-batches per optimizer step. */
   get accumulate(): number {
     return this.#accumulate;
+  }
+
+  /** From the next step on. The learning rate does not follow. Throws `E_STATE` within a step. */
+  set accumulate(count: number) {
+    check(Number.isInteger(count) && count > 0, `engine.accumulate must be a whole number from 1 on, got ${count}`);
+    if (this.#keyed >= 0) throw new TierraError('E_STATE', 'engine.accumulate can only be set between steps');
+    this.#accumulate = count;
   }
 
   /** The learning rate of the next step (of the first parameter group). */
@@ -195,13 +204,41 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     }
     return this.#guard('forward', () => {
       this.#beginMicroBatch(input);
-      return this.#tape.record(() => this.model.call(input));
+      return this.#recordForward(input);
     });
   }
 
   #evaluate(input: Input): Output {
     if (this.#pipeline !== null) return this.#pipeline.forward([input])[0] as Output;
     return noGrad(() => withRunner(new ForwardRunner(this.store), () => this.model.call(input)));
+  }
+
+  /** Where the micro-batch takes another course than planned it begins anew, under a plan for that course. */
+  #recordForward(input: Input): Output {
+    const isFirst = this.#tape.length === 0;
+    for (let attempt = 1; ; attempt++) {
+      const inner = openScope();
+      try {
+        const output = this.#tape.record(() => this.model.call(input));
+        closeScope(inner, [...inner.tensors]);
+        return output;
+      } catch (error) {
+        closeScope(inner);
+        if (!(error instanceof Departure) || !isFirst || attempt > mostAttempts) throw error;
+        this.#tape.clear();
+        this.#depart(input);
+      }
+    }
+  }
+
+  #depart(input: Input): void {
+    this.store.depart?.(this.#microBatch, this.#course, (host) => this.#trace(host, input));
+    randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
+  }
+
+  get #course(): StepCourse {
+    const inputElements = this.#largestInput;
+    return { microBatches: this.#accumulate, accumulation: this.#order, inputElements };
   }
 
   /**
@@ -211,7 +248,10 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   runMicroBatches(inputs: readonly Input[]): Tensor[] {
     const pipeline = this.#pipeline;
     if (pipeline !== null) return this.#guard('pipeline step', () => this.#runPipeline(pipeline, inputs));
+    // The plan is made for the largest.
+    const largest = inputs.reduce((a, b) => (elementsOf(b) > elementsOf(a) ? b : a));
     if (this.#order === 'horizontal') {
+      if (this.#keyed < 0) this.prepare(largest, { together: true });
       return inputs.map((input) => {
         const loss = this.forward(input) as unknown as Tensor;
         this.backward(loss);
@@ -219,7 +259,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       });
     }
     return this.#guard('vertical', () => {
-      this.#beginMicroBatch(inputs[0]!);
+      this.#beginMicroBatch(largest);
       const losses = runVertical({
         model: this.model as unknown as SequenceModel<Input>,
         units: this.#units,
@@ -361,6 +401,9 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       this.prepare(input, { together: true });
       this.#scope ??= openScope();
       this.store.beginStep(this.#steps);
+    } else if (elementsOf(input) > this.#largestInput) {
+      this.#largestInput = elementsOf(input);
+      this.#depart(input);
     }
     this.#keyed = this.#microBatch;
     const microBatch = this.#keyOf(this.#microBatch);
@@ -395,8 +438,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       return;
     }
     if (options.together !== true && this.#accumulation === 'auto') this.#accumulation = 'horizontal';
-    const course = { microBatches: this.#accumulate, accumulation: this.#order };
-    this.store.prepare(course, (host) => this.#trace(host, input));
+    this.#largestInput = Math.max(this.#largestInput, elementsOf(input));
+    this.store.prepare(this.#course, (host) => this.#trace(host, input));
   }
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */
@@ -413,10 +456,14 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   /** One micro-batch for a store to watch; any scalar that depends on the whole output stands in for the loss. */
   #trace(host: UnitHost, input: Input): void {
     const tape = new Tape(host);
-    scope(() => {
-      randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: 0 });
-      tape.backward(tape.record(() => totalOf(this.model.call(input))));
-    });
+    try {
+      scope(() => {
+        randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
+        tape.backward(tape.record(() => totalOf(this.model.call(input))));
+      });
+    } finally {
+      tape.clear();
+    }
   }
 
   dispose(): void {
@@ -436,4 +483,15 @@ function totalOf(output: unknown): Tensor {
     if (isFloating(tensor.dtype)) sums.push(ops.sum(tensor));
   });
   return sums.reduce((total, sum) => ops.add(total, sum));
+}
+
+/** Plans for one micro-batch, until its course is given up as one that changes with every run. */
+const mostAttempts = 3;
+
+function elementsOf(input: unknown): number {
+  let elements = 0;
+  forEachTensor(input, (tensor) => {
+    elements += tensor.elements;
+  });
+  return elements;
 }

@@ -1,3 +1,4 @@
+import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import type { Group } from '../dist/index.ts';
 import type { PipelineEvent } from '../dist/pipeline/index.ts';
@@ -60,7 +61,6 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 ): Engine<Input, Output, Label> {
   const { context, model } = options;
   const { config } = context;
-  refuseUnsupported(context);
   const units = collectUnits(model as AnyModule);
   const outside = parametersOutsideUnits(model as AnyModule, units);
   if (outside.length > 0) {
@@ -110,16 +110,7 @@ function inStages<Input, Output, Label>(
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */
-function activationsFor(setting: string, own: ActivationPolicy): ActivationPolicy {
-  return setting === 'keep' ? own : 'recompute';
-}
-
-/** What the configuration can say and this version cannot do yet is refused, never ignored. */
-function refuseUnsupported({ config }: Context): void {
-  const { activations } = config.memory;
-  if (activations === 'host' || activations === 'nvme') {
-    throw new TierraError('E_UNSUPPORTED', `memory.activations: ${activations} is not there yet`, {
-      hint: 'Set memory.activations: recompute, which keeps only the inputs of each unit.',
-    });
-  }
+function activationsFor(setting: Config['memory']['activations'], own: ActivationPolicy): ActivationPolicy {
+  if (setting === 'keep') return own;
+  return setting === 'recompute' ? 'recompute' : 'park';
 }

@@ -35,6 +35,7 @@ export function observe(config: Config, progress: Progress, device: string, rank
   const packer = new SpanPacker();
   const observer: StoreObserver = {
     planned: (plan) => progress.note(planText(plan)),
+    replanned: (change) => progress.warn(`planned the step anew: ${change}`),
     ...(writer !== null && { timeline: (batch: TimelineBatch) => write({ writer, packer, names, progress }, batch) }),
   };
   return {

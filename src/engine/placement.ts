@@ -102,6 +102,7 @@ function createBelow(
     disk,
     policy: policyFor(memory),
     speculate: memory.speculate,
+    ...(parks(memory.activations) ? { parkOn: memory.activations } : {}),
     machine: measureMachine({ device, dtype, threads: context.threads, updateThreads: context.optimizerThreads, disk }),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
@@ -121,9 +122,12 @@ function roomBeside(takenBytes: number, budgetBytes: number): number {
 
 type MemorySettings = Config['memory'];
 
-export function asksForTiers({ gpu, cpu, nvme, policy }: MemorySettings): boolean {
-  return gpu !== 'auto' || cpu !== 'auto' || nvme !== null || policy !== 'auto';
+export function asksForTiers({ gpu, cpu, nvme, policy, activations }: MemorySettings): boolean {
+  return gpu !== 'auto' || cpu !== 'auto' || nvme !== null || policy !== 'auto' || parks(activations);
 }
+
+const parks = (setting: MemorySettings['activations']): setting is 'host' | 'nvme' =>
+  setting === 'host' || setting === 'nvme';
 
 /** Share of what is free that `auto` takes: the rest is for the system, and for what fluctuates. */
 const autoShare = 0.8;

@@ -6,12 +6,21 @@ import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import { alone } from '../dist/index.ts';
-import { describeMachine, type Machine, type MachineFlags, type PlanInput } from '../memory/index.ts';
+import {
+  describeMachine,
+  type Machine,
+  type MachineFlags,
+  type PerTier,
+  type PlanInput,
+  parkingBytes,
+  parkingNeed,
+} from '../memory/index.ts';
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
-import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
+import { type AnyModule, collectUnits } from '../nn/index.ts';
 import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
+import type { Visit } from '../offload/chunked/traceHost.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
@@ -135,20 +144,16 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
   const wanted = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && tiered);
   const vertical = wanted && train.accumulate > 1;
   const course = { microBatches: train.accumulate, accumulation: vertical ? 'vertical' : 'horizontal' } as const;
-  const parked =
-    setting === 'host' || setting === 'nvme' ? parkedBytes(units, tokens, model.blocks.length, dtype, built) : 0;
   const floorBytes = 2 * tokens * 8 * (vertical ? train.accumulate : 1);
-  const trace = trainingTrace(map, visits, course, 0);
+  const { trace } = trainingTrace(map, [visits], course);
+  const parked = parkedOf(setting, visits, { microBatches: train.accumulate, vertical });
   const input: PlanInput = {
     layout: map.layout,
     trace,
     types: { computeBytes: dtypeBytes(dtype) as 2 | 4 | 8, stateBytes: dtypeBytes(state) as 4 | 8 },
     machine,
     budgets: budgetsOf(config, machine),
-    reservedBytes: {
-      gpu: floorBytes + reserveBytes(trace),
-      ...(parked === 0 ? {} : { [setting]: parked * (vertical ? train.accumulate : 1) }),
-    },
+    reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu },
     clipping: true,
     speculate: memory.speculate,
     policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),
@@ -156,16 +161,17 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
   return { config, machine, dtype, built, map, input, tokensPerStep: tokens * train.accumulate, tiered };
 }
 
-/** Inputs of all units but the first: one row of the width per token. */
-function parkedBytes(
-  units: readonly Unit[],
-  tokens: number,
-  blocks: number,
-  dtype: Dtype,
-  { hfConfig }: BuiltModel,
-): number {
-  const width = Number(hfConfig.hidden_size ?? hfConfig.n_embd);
-  return units.length > 1 ? tokens * width * (blocks + 1) * dtypeBytes(dtype) : 0;
+/** Room for the inputs that are parked: each in forward order, back in reverse. */
+function parkedOf(
+  setting: Config['memory']['activations'],
+  visits: readonly Visit[],
+  shape: { readonly microBatches: number; readonly vertical: boolean },
+): PerTier {
+  if (setting !== 'host' && setting !== 'nvme') return parkingBytes(null);
+  const inputs = visits.map(({ unparkedBytes = 0 }) => unparkedBytes).filter((bytes) => bytes > 0);
+  const back = inputs.map((bytes, index) => ({ kind: 'unpark' as const, index, bytes }));
+  const out = [...back].reverse().map((event) => ({ ...event, kind: 'park' as const }));
+  return parkingBytes(parkingNeed(setting, [...out, ...back], shape));
 }
 
 function budgetsOf({ memory }: Config, { source, device, capacityBytes }: PlanMachine): PlanInput['budgets'] {

@@ -36,13 +36,16 @@ export function estimateVisits(
   const tables = model instanceof Llama ? llamaTables(model, batch) : 0;
   const visits: Visit[] = [];
   const forwardEnds: number[] = [];
+  // Token ids are not parked, and the last unit's input is needed at once.
+  const parkedAt = (index: number): number =>
+    units[index]!.activations === 'park' && index > 0 && index < units.length - 1 ? described[index]!.input.bytes : 0;
   let live = 0;
   for (const [index, unit] of units.entries()) {
     const cost = costOf(index);
     const work = index === 1 ? tables : 0;
     const peak = live + work + cost.forwardPeakBytes;
     const seconds = secondsOf(cost.forwardMacs, cost.forwardTraffic, cost.operators, rates);
-    const parked = unit.activations === 'park' ? described[index]!.input.bytes : 0;
+    const parked = parkedAt(index);
     visits.push({
       unit,
       pass: 'forward',
@@ -58,12 +61,13 @@ export function estimateVisits(
     const unit = units[index]!;
     const cost = costOf(index);
     const output = batch.block(described[index]!.ops.at(-1)!.bytes);
-    const parked = unit.activations === 'park' ? described[index]!.input.bytes : 0;
+    const parked = parkedAt(index);
     const before = live + output;
     const peakBytes = before + parked + cost.backwardPeakBytes;
     const again = unit.activations === 'keep' ? 1 : 2;
     const seconds = secondsOf(cost.backwardMacs, cost.backwardTraffic, cost.operators * (again + 1), rates);
-    visits.push({ unit, pass: 'backward', seconds, beforeBytes: before, peakBytes, afterBytes: before });
+    const bytes = { beforeBytes: before, peakBytes, afterBytes: before, unparkedBytes: parked };
+    visits.push({ unit, pass: 'backward', seconds, ...bytes });
     live += parked - forwardEnds[index]!;
   }
   return visits;

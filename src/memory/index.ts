@@ -5,6 +5,7 @@ export * from './forecast.ts';
 export * from './layout.ts';
 export * from './ledger.ts';
 export * from './machine.ts';
+export * from './parking.ts';
 export * from './plan.ts';
 export * from './planner.ts';
 export * from './policies.ts';

@@ -45,7 +45,8 @@ export type Cause =
   | 'park' // a gradient waits on disk for its update
   | 'state' // a state chunk is read for its update or written after it
   | 'update' // the host optimizer
-  | 'home'; // an updated parameter chunk goes home to disk
+  | 'home' // an updated parameter chunk goes home to disk
+  | 'activation'; // a parked input of a unit leaves or comes back: beside the plan's tickets, never among them
 
 /** A slot, or two that take turns (see above). */
 export interface Place {

@@ -1,7 +1,7 @@
 import { check } from '../core/errors.ts';
 import { accumulatorBytes, type Chunk, parameterBytes, stateBytes } from './chunk.ts';
 import type { Layout } from './layout.ts';
-import type { Trace } from './trace.ts';
+import type { Moment, Trace } from './trace.ts';
 import type { ElementBytes } from './types.ts';
 
 /** One backward use of a chunk: the gradient it leaves behind. */
@@ -91,12 +91,13 @@ function chunkUse(
     const key = trace.moments[moment]!.microBatch;
     perMicroBatch.set(key, [...(perMicroBatch.get(key) ?? []), moment]);
   }
-  const parts = Math.max(0, ...[...perMicroBatch.values()].map((list) => list.length));
+  const keys = gradientKeys(trace, backward);
+  const parts = Math.max(keys.length, ...[...perMicroBatch.values()].map((list) => list.length));
   const sumOnGpu = shape.accumulates && shape.vertical;
   const gradients = [...perMicroBatch].flatMap(([microBatch, list]) =>
     list.map((moment, position) => ({
       moment,
-      part: parts - 1 - position,
+      part: parts - 1 - (keys.length > 0 ? keys.indexOf(gradientKey(trace.moments[moment]!)) : position),
       microBatch,
       takesOver: moment === moments.at(-1) && !sumOnGpu,
     })),
@@ -118,4 +119,15 @@ function chunkUse(
     leavingBytes: sumOnGpu ? sum : own,
     restingBytes: shape.accumulates ? sum : own,
   };
+}
+
+const gradientKey = ({ unit, use }: Moment): string => `${unit}.${use}`;
+
+/**
+ * The uses of a chunk (`unit.use`) in the order in which backward first met them, where the trace tells them apart; part
+ * `p` of its gradient belongs to the use at `parts - 1 - p`. `moments` are those of its backward uses.
+ */
+export function gradientKeys(trace: Trace, moments: readonly number[]): readonly string[] {
+  const all = moments.map((moment) => trace.moments[moment]!);
+  return all.some(({ use }) => use === undefined) ? [] : [...new Set(all.map(gradientKey))];
 }

@@ -24,6 +24,8 @@ export interface Moment {
   readonly seconds: number;
   /** Peak of everything on the GPU that is not a chunk: activations, workspace, gradients inside the unit. */
   readonly nonModelBytes: number;
+  /** Backward: which of the unit's uses in the micro-batch. Without it uses are told apart by their order. */
+  readonly use?: number;
 }
 
 /** What one traced step did: enough to plan the next one. Plain JSON. */

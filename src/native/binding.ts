@@ -359,6 +359,17 @@ export interface ArenaBinding {
   bindStorage(tensor: TensorHandle, arena: ArenaId, offset: number, bytes: number): void;
   /** Takes the storage's bytes away; shape and graph stay. */
   unbindStorage(tensor: TensorHandle): void;
+  /**
+   * The bytes that libtorch allocated for the tensor become an arena of their own, so that transfers can name them; the
+   * storage has none until it is given some. Throws `E_STATE` when it has none.
+   */
+  storageTake(tensor: TensorHandle): ArenaId;
+  /** Fresh bytes from libtorch's allocator on the tensor's device, counted and capped like any tensor's. */
+  storageMake(tensor: TensorHandle, bytes: number): ArenaId;
+  /** The bytes of an arena from `storageTake` or `storageMake` become the tensor's; the arena is gone. */
+  storageGive(tensor: TensorHandle, arena: ArenaId): void;
+  /** Frees such bytes once the last transfer that names them is over; the arena is gone at once. */
+  storageLetGo(arena: ArenaId): void;
   arenaRead(arena: ArenaId, offset: number, into: Uint8Array): void;
   arenaWrite(arena: ArenaId, offset: number, from: Uint8Array): void;
   arenaFill(arena: ArenaId, offset: number, bytes: number, value: number): void;
@@ -654,7 +665,10 @@ export interface ExecutorBinding {
   setScale(executor: ExecutorId, cell: number, value: number): void;
   /** Makes the cell unset again. Throws `E_STATE` while an unfinished update reads it. */
   clearScale(executor: ExecutorId, cell: number): void;
-  /** Compute of `moment` and all before it is over (CPU) or submitted to the compute stream (GPU). Never goes back. */
+  /**
+   * Compute of `moment` and all before it is over (CPU) or submitted to the compute stream (GPU). Never goes back; reached
+   * again, it covers on a GPU what was submitted since, for tickets that come later.
+   */
   reachMoment(executor: ExecutorId, moment: number): void;
   /**
    * Blocks until the tickets are done; on a GPU, until `toDevice` tickets are on their stream, and then makes the compute

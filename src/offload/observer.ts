@@ -49,6 +49,8 @@ export interface TimelineBatch {
 export interface StoreObserver {
   /** Called once the step is planned, before anything is placed. */
   planned?(summary: PlanSummary): void;
+  /** Called once everything is where a plan for another course wants it; `change` says what changed. */
+  replanned?(change: string): void;
   /** Where it is absent, no timeline is kept. */
   timeline?(batch: TimelineBatch): void;
 }
@@ -62,4 +64,6 @@ export interface MovementReport {
   readonly lanes: Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
   /** Seconds that compute stood still, by what it waited for; longest first. */
   readonly waits: readonly { readonly cause: string; readonly seconds: number }[];
+  /** Steps by what became of updates that may guess that nothing is clipped; absent where none may. */
+  readonly guesses?: { readonly right: number; readonly redone: number; readonly waited: number };
 }

@@ -2,6 +2,8 @@
  * Who keeps parameters, gradients and optimizer states. The engine drives a `ParameterStore` and never asks where bytes
  * are: everything resident, or chunks on three tiers. For one device and element type all stores give the same bits.
  */
+
+import { TierraError } from '../core/errors.ts';
 import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
 import type { Parameter, Pass, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
@@ -80,6 +82,8 @@ export type TraceRun = (host: UnitHost) => void;
 export interface StepCourse {
   readonly microBatches: number;
   readonly accumulation: 'horizontal' | 'vertical';
+  /** Elements of the largest micro-batch that is known to come: one that is larger than any before may need more room. */
+  readonly inputElements?: number;
   /** The visits of a step where neither word says it: a pipeline's. Gradients of a unit still come with ascending micro-batches. */
   readonly order?: VisitOrder;
 }
@@ -97,6 +101,18 @@ export interface VisitOrder {
   besideBytes(): number;
 }
 
+/** A step does not go as planned. In the first forward pass of a micro-batch `ParameterStore.depart` mends it. */
+export class Departure extends TierraError {
+  readonly pass: Pass;
+
+  constructor(what: string, pass: Pass) {
+    super('E_UNSUPPORTED', `the step departs from its plan: ${what}`, {
+      hint: 'Set memory.policy: off for models whose units run in an order that the input alone does not decide.',
+    });
+    this.pass = pass;
+  }
+}
+
 export interface ParameterStore extends UnitHost {
   /** Whether parameters travel between tiers, so that fewer visits to a unit save time. */
   readonly moves: boolean;
@@ -105,6 +121,12 @@ export interface ParameterStore extends UnitHost {
    * all; its results are thrown away.
    */
   prepare(course: StepCourse, trace: TraceRun): void;
+  /**
+   * The micro-batch that begins, or whose first forward pass has just thrown a `Departure`, goes another way than planned or
+   * is larger; `trace` shows it. Gradients of the step's micro-batches before it stay; it is to be begun anew. Absent where
+   * any course will do.
+   */
+  depart?(microBatch: number, course: StepCourse, trace: TraceRun): void;
   /** The same for forward passes alone, where no training is to follow; `trace` runs one. */
   prepareForward(trace: TraceRun): void;
   /** Called before the first micro-batch of optimizer step `step` (from 0). Drops gradients of an unfinished step. */

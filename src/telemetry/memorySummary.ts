@@ -24,6 +24,8 @@ export interface MovementFigures {
   readonly lanes: Readonly<Record<Lane, { readonly bytes: number; readonly busySeconds: number }>>;
   /** Longest first. */
   readonly waits: readonly { readonly cause: string; readonly seconds: number }[];
+  /** Steps whose updates guessed rightly that nothing is clipped, guessed wrongly, or waited for the norm. */
+  readonly guesses?: { readonly right: number; readonly redone: number; readonly waited: number };
 }
 
 /** Tiers as people name them. */
@@ -100,8 +102,12 @@ export function movementText(report: MovementFigures): string {
       [`time of a step, mean of ${steps}`, ...shareOf(stepSeconds, stepSeconds)],
       ...time.map(([name, seconds]) => [name, ...shareOf(seconds, stepSeconds)]),
     ]),
+    ...(report.guesses === undefined ? [] : [guessText(report.guesses)]),
   ].join('\n');
 }
+
+const guessText = ({ right, redone, waited }: NonNullable<MovementFigures['guesses']>): string =>
+  `updates before the norm: kept in ${right} steps, made again in ${redone}, held back in ${waited}`;
 
 const shareOf = (seconds: number, whole: number): [string, string] => [
   durationText(seconds),

@@ -1,5 +1,6 @@
 /** A short run with parameters and states on disk in which the k-th operation of one kind fails. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { isTierraError, type TierraError } from '../../src/core/errors.ts';
 import { findNewest } from '../../src/engine/checkpoint/index.ts';
@@ -56,6 +57,12 @@ export function faultScenario(model: BuiltModel = built()): Scenario {
   };
 }
 
+/** The same with activations parked on disk, so that they pass every site too. */
+const parking = (plain: Scenario, folder: string): Scenario => ({
+  ...plain,
+  config: { ...plain.config, memory: { activations: 'nvme', nvme: { path: folder, size: '1GiB' } } },
+});
+
 export interface Oracle {
   readonly bytes: ModelBytes;
   readonly seen: string;
@@ -69,7 +76,7 @@ export function oracle(): Oracle {
     const steps = Array.from({ length: scenario.steps }, () => trainStep(engine));
     if (new Set(steps.map(({ clipFactor }) => clipFactor < 1)).size !== 2)
       throw new Error(`clip some steps, not all: ${steps.map(({ norm }) => norm)}`);
-    return { bytes: measure(faultScenario()), seen: JSON.stringify([steps, hashesOf(engine)]) };
+    return { bytes: measure(parking(faultScenario(), tmpdir())), seen: JSON.stringify([steps, hashesOf(engine)]) };
   } finally {
     engine.dispose();
   }
@@ -98,7 +105,7 @@ export async function runWithFault(
 ): Promise<FaultOutcome> {
   const before = { tensors: native().liveTensors(), arenas: native().liveArenas() };
   const model = built();
-  const scenario = faultScenario(model);
+  const scenario = parking(faultScenario(model), path.join(folder, 'swap'));
   const output = path.join(folder, `run-${site}-${kind}-${k}`);
   const placed = placementNamed('parameters and states mostly on disk').memory(bytes, path.join(folder, 'swap'));
   const withOutput = { ...scenario, config: { ...scenario.config, train: { ...scenario.config.train, output } } };

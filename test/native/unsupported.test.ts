@@ -1,5 +1,4 @@
 /** What a configuration can ask for and this version cannot do is refused before anything is placed. */
-import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/index.ts';
 import { initialize, launch } from '../../src/index.ts';
@@ -12,13 +11,6 @@ const start = (config: ConfigInput) => {
 };
 
 describe('refused', () => {
-  it.each(['host', 'nvme'] as const)('activations on %s', (activations) => {
-    const nvme = { path: tmpdir(), size: '1MiB' };
-    expect(() => start({ memory: { activations, nvme } })).toThrow(
-      `memory.activations: ${activations} is not there yet`,
-    );
-  });
-
   it.each([
     [{ optimizer: { states: 'compressed', name: 'lion' } }, 'is for adamw, and the optimizer is lion'],
     [

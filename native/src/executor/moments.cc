@@ -66,12 +66,15 @@ class CudaMoments final : public Moments {
 
   void awaitOnStream(void* stream, std::int64_t moment) override {
     std::lock_guard lock(mutex_);
-    // The first event at or after the moment; none is pending when all of them have happened.
+    // The first moment at or after it, where that was reached several times the newest event; none is pending when
+    // all of them have happened.
+    const Mark* found = nullptr;
     for (const auto& mark : pending_) {
       if (mark.moment < moment) continue;
-      cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), mark.event, 0);
-      return;
+      if (found && mark.moment != found->moment) break;
+      found = &mark;
     }
+    if (found) cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), found->event, 0);
   }
 
   void computeAwaits(void* event) override {

@@ -65,8 +65,11 @@ Arena::Arena(const ArenaOptions& options) : options_(options), id_(nextId.fetch_
 #endif
 }
 
+Arena::Arena(const ArenaOptions& options, char* base, bool onGpu, std::shared_ptr<void> owner)
+    : options_(options), id_(nextId.fetch_add(1)), base_(base), onGpu_(onGpu), borrowed_(true), owner_(std::move(owner)) {}
+
 Arena::~Arena() {
-  if (!base_) return;
+  if (!base_ || borrowed_) return;
 #ifdef TIERRA_CUDA
   if (onGpu_) {
     cudaSetDevice(options_.device);

@@ -25,6 +25,8 @@ class Arena {
  public:
   /// Throws NativeError: E_OUT_OF_MEMORY with the need, E_UNSUPPORTED without such a device.
   explicit Arena(const ArenaOptions& options);
+  /// Over memory that somebody else took: `owner` keeps it until the arena is gone or it is taken back.
+  Arena(const ArenaOptions& options, char* base, bool onGpu, std::shared_ptr<void> owner);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -54,6 +56,11 @@ class Arena {
   void dropUser() { users_.fetch_sub(1, std::memory_order_acq_rel); }
   int users() const { return users_.load(std::memory_order_acquire); }
 
+  /// The owner of borrowed memory; null for an arena that took its own.
+  const std::shared_ptr<void>& owner() const { return owner_; }
+  /// Lets the owner go: transfers that still name the arena must be over, or ordered before whoever uses it next.
+  std::shared_ptr<void> takeOwner() { return std::move(owner_); }
+
  private:
   void mapHost();
   void allocateDevice();
@@ -65,6 +72,8 @@ class Arena {
   bool onGpu_ = false;
   bool pinned_ = false;
   std::vector<std::string> notes_;
+  bool borrowed_ = false;
+  std::shared_ptr<void> owner_;
   std::atomic<int> users_{0};
 };
 
@@ -102,6 +111,11 @@ class BufferRegistrar {
 // The table of arenas. Host arenas are registered with every registrar, in whichever order the two appear.
 
 std::shared_ptr<Arena> createArena(const ArenaOptions& options);
+std::shared_ptr<Arena> borrowArena(const ArenaOptions& options, char* base, bool onGpu, std::shared_ptr<void> owner);
+/// Takes the arena out of the table; it lives on until the last transfer that names it is over.
+std::shared_ptr<Arena> forgetArena(ArenaId id);
+/// Takes any arena out of the table, in use or not.
+void dropArena(ArenaId id);
 /// Throws NativeError E_STATE for an unknown id.
 std::shared_ptr<Arena> findArena(ArenaId id);
 /// Throws NativeError E_STATE while the arena is in use.

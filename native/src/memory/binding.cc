@@ -72,6 +72,32 @@ napi_value unbindStorage(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value storageTake(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto arena = memory::takeStorage(tensorOf(args.number(0, "tensor")));
+  return js::number(env, static_cast<double>(arena->id()));
+}
+
+napi_value storageMake(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto arena = memory::makeStorage(tensorOf(args.number(0, "tensor")), countOf(args, 1, "bytes"));
+  return js::number(env, static_cast<double>(arena->id()));
+}
+
+napi_value storageGive(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  const auto arena = arenaOf(args, 1);
+  memory::giveStorage(tensorOf(args.number(0, "tensor")), *arena);
+  memory::dropArena(arena->id());
+  return nullptr;
+}
+
+napi_value storageLetGo(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  memory::forgetArena(countOf(args, 0, "arena"));
+  return nullptr;
+}
+
 napi_value arenaRead(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const auto into = args.bytes(2, "into");
@@ -110,6 +136,10 @@ void registerArenas(napi_env env, napi_value exports) {
   js::expose<arenaTensor>(env, exports, "arenaTensor");
   js::expose<bindStorage>(env, exports, "bindStorage");
   js::expose<unbindStorage>(env, exports, "unbindStorage");
+  js::expose<storageTake>(env, exports, "storageTake");
+  js::expose<storageMake>(env, exports, "storageMake");
+  js::expose<storageGive>(env, exports, "storageGive");
+  js::expose<storageLetGo>(env, exports, "storageLetGo");
   js::expose<arenaRead>(env, exports, "arenaRead");
   js::expose<arenaWrite>(env, exports, "arenaWrite");
   js::expose<arenaFill>(env, exports, "arenaFill");

@@ -27,6 +27,25 @@ std::shared_ptr<Arena> createArena(const ArenaOptions& options) {
   return arena;
 }
 
+std::shared_ptr<Arena> borrowArena(const ArenaOptions& options, char* base, bool onGpu, std::shared_ptr<void> owner) {
+  auto arena = std::make_shared<Arena>(options, base, onGpu, std::move(owner));
+  std::lock_guard lock(mutex);
+  arenas.emplace(arena->id(), arena);
+  return arena;
+}
+
+std::shared_ptr<Arena> forgetArena(ArenaId id) {
+  auto arena = findArena(id);
+  if (arena->owner() == nullptr) fail("E_ARGUMENT", "arena " + std::to_string(id) + " is not a storage's bytes");
+  dropArena(id);
+  return arena;
+}
+
+void dropArena(ArenaId id) {
+  std::lock_guard lock(mutex);
+  arenas.erase(id);
+}
+
 std::shared_ptr<Arena> findArena(ArenaId id) {
   std::lock_guard lock(mutex);
   const auto found = arenas.find(id);

@@ -68,4 +68,51 @@ void unbindStorage(const at::Tensor& tensor) {
   markEmptied(*storage.unsafeGetStorageImpl());
 }
 
+namespace {
+
+struct Loan {
+  c10::DataPtr data;
+  c10::Device device;
+};
+
+std::shared_ptr<Arena> lend(c10::DataPtr data, std::uint64_t bytes, c10::Device device) {
+  auto* base = static_cast<char*>(data.get());
+  auto loan = std::make_shared<Loan>(Loan{std::move(data), device});
+  const int index = device.is_cuda() ? device.index() : 0;
+  return borrowArena({ArenaKind::device, bytes, index, false}, base, device.is_cuda(), std::move(loan));
+}
+
+}  // namespace
+
+std::shared_ptr<Arena> takeStorage(const at::Tensor& tensor) {
+  const c10::Storage& storage = tensor.storage();
+  const std::uint64_t bytes = storage.nbytes();
+  if (bytes == 0) fail("E_STATE", "a tensor without bytes has none to take");
+  c10::DataPtr data = storage.set_data_ptr(c10::DataPtr(nullptr, storage.device()));
+  storage.set_nbytes(0);
+  markEmptied(*storage.unsafeGetStorageImpl());
+  return lend(std::move(data), bytes, tensor.device());
+}
+
+std::shared_ptr<Arena> makeStorage(const at::Tensor& like, std::uint64_t bytes) {
+  if (bytes == 0) fail("E_ARGUMENT", "a storage of 0 bytes was asked for");
+  return lend(c10::GetAllocator(like.device().type())->allocate(bytes), bytes, like.device());
+}
+
+void giveStorage(const at::Tensor& tensor, Arena& arena) {
+  if (arena.owner() == nullptr) fail("E_ARGUMENT", "arena " + std::to_string(arena.id()) + " is not a storage's bytes");
+  const c10::Storage& storage = tensor.storage();
+  const std::uint64_t needed = at::detail::computeStorageNbytes(
+      tensor.sizes(), tensor.strides(), tensor.element_size(), static_cast<std::size_t>(tensor.storage_offset()));
+  auto loan = std::static_pointer_cast<Loan>(arena.owner());
+  if (arena.bytes() < needed || loan->device != tensor.device()) {
+    fail("E_ARGUMENT", "a tensor on " + tensor.device().str() + " that reaches over " + std::to_string(needed) +
+                           " bytes was given " + std::to_string(arena.bytes()) + " on " + loan->device.str());
+  }
+  arena.takeOwner();
+  storage.set_data_ptr_noswap(std::move(loan->data));
+  storage.set_nbytes(arena.bytes());
+  unmarkEmptied(*storage.unsafeGetStorageImpl());
+}
+
 }  // namespace tierra::memory

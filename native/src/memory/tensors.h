@@ -22,4 +22,13 @@ void bindStorage(const at::Tensor& tensor, const std::shared_ptr<Arena>& arena, 
 /// Takes the storage's bytes away: shape and graph stay, using the elements fails in libtorch.
 void unbindStorage(const at::Tensor& tensor);
 
+// Bytes that libtorch allocated, away from their tensor: an arena of their own, so that transfers can name them.
+
+/// The storage's bytes as an arena; the storage is emptied like by `unbindStorage`.
+std::shared_ptr<Arena> takeStorage(const at::Tensor& tensor);
+/// Fresh bytes from libtorch's allocator for the tensor's device.
+std::shared_ptr<Arena> makeStorage(const at::Tensor& like, std::uint64_t bytes);
+/// The bytes become the tensor's storage.
+void giveStorage(const at::Tensor& tensor, Arena& arena);
+
 }  // namespace tierra::memory

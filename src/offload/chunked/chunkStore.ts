@@ -9,18 +9,21 @@
 import { TierraError } from '../../core/errors.ts';
 import type { Plan } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
-import { type AnyModule, nameParameters, type Pass, type Unit } from '../../nn/index.ts';
+import { type AnyModule, nameParameters, type Parameter, type Pass, type Unit } from '../../nn/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
 import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { MovementReport } from '../observer.ts';
 import type { RunningSave, SaveOrder, SaveRequest } from '../saving.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../store.ts';
+import { bytesOfSums, putSums, takeSums } from './carriedSums.ts';
+import { CarryFile, carriedWeight, putEntries, takeEntries } from './carry.ts';
 import { chunkEntries } from './entries.ts';
 import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
 import { takeNormsAtRest } from './gradientNorms.ts';
+import { Guessing } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
-import { compileTraced, openPlanned } from './planning.ts';
+import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
 import { chunkBlocks, isOnDisk, placeBlocks } from './saving.ts';
 import { StepWalk } from './stepWalk.ts';
@@ -34,8 +37,13 @@ export class ChunkStore implements ParameterStore {
   readonly #norms: GradientNorms;
   readonly #walk: StepWalk;
   #planned: Planned | null = null;
+  /** What `#planned` was opened from. */
+  #compiled: Compiled | null = null;
   #depth = 0;
   #step = 0;
+  readonly #guessing: Guessing;
+  /** Updates of the step under way may be made before its norm is known. */
+  #guess = true;
   /** A step was dropped: its tickets are to be stopped and overwritten parameters made again from their masters. */
   #unrepaired = false;
   /** What was lost for good: nothing but `dispose` works after it. */
@@ -47,6 +55,7 @@ export class ChunkStore implements ParameterStore {
     this.#units = units;
     this.#options = options;
     this.#norms = options.norms ?? new StepNorms(options.threads);
+    this.#guessing = new Guessing(options.speculate);
     this.#walk = new StepWalk(this.#norms, options.dtype, () => this.#useNow());
   }
 
@@ -56,34 +65,110 @@ export class ChunkStore implements ParameterStore {
   }
 
   prepare(course: StepCourse, trace: TraceRun): void {
-    const known = this.#planned?.course;
-    if (known != null) {
-      if (known.microBatches === course.microBatches && known.accumulation === course.accumulation) return;
-      throw new TierraError('E_UNSUPPORTED', 'the number or order of micro-batches changed after the first step', {
-        hint: 'Keep train.accumulate and memory.accumulation as they are during a run; a resumed run may change them.',
-      });
+    const known = this.#compiled?.course;
+    if (known == null) {
+      this.dispose();
+      this.#compiled = this.#watchAndPlan(course, [], trace);
+      this.#open(this.#compiled, this.#options);
+      return;
     }
-    this.dispose();
-    this.#place(course, trace);
+    const change = changeOf(known, course);
+    if (change === null) return;
+    this.#quiesce();
+    this.#replan(change, course, [], trace, null);
   }
 
   prepareForward(trace: TraceRun): void {
-    if (this.#planned === null) this.#place(null, trace);
+    if (this.#planned !== null) return;
+    this.#compiled = this.#watchAndPlan(null, [], trace);
+    this.#open(this.#compiled, this.#options);
   }
 
-  /** Watches one micro-batch, plans, takes the arenas, places first values. `course` null: forward passes only. */
-  #place(course: StepCourse | null, trace: TraceRun): void {
-    const { device, budgets } = this.#options;
-    native().setMemoryCap(device, budgets.gpu);
-    const compiled = compileTraced(this.#units, course, trace, this.#options);
-    native().setMemoryCap(device, budgets.gpu - compiled.plan.arenaBytes.gpu);
+  depart(microBatch: number, course: StepCourse, trace: TraceRun): void {
+    const { watched, walker } = this.#ready();
+    walker.waitForSums(microBatch);
+    const before = Array.from({ length: microBatch }, (_, index) => watched[index] ?? watched.at(-1)!);
+    const change = `micro-batch ${microBatch + 1} of step ${this.#step + 1} takes another course, or is larger`;
+    this.#replan(change, course, before, trace, microBatch);
+  }
+
+  /** Watches a micro-batch, which stands for all after those in `before`, and plans. `course` null: forward passes only. */
+  #watchAndPlan(course: StepCourse | null, before: readonly Watched[], trace: TraceRun): Compiled {
+    native().setMemoryCap(this.#options.device, this.#options.budgets.gpu);
+    const watched = watchMicroBatch(this.#units, trace, this.#options);
+    return compileStep(this.#units, course, [...before, watched], this.#options);
+  }
+
+  /** Takes the arenas and places first values. */
+  #open(compiled: Compiled, options: ChunkStoreOptions): Planned {
+    native().setMemoryCap(options.device, options.budgets.gpu - compiled.plan.arenaBytes.gpu);
     try {
-      this.#planned = openPlanned(compiled, this.#options);
-      placeValues(this.#planned, this.#options);
+      this.#planned = openPlanned(compiled, options);
+      placeValues(this.#planned, options);
+      return this.#planned;
     } catch (error) {
       this.dispose();
       throw explained(error, compiled.map);
     }
+  }
+
+  /**
+   * Makes a plan for another course and moves everything to where that wants it; between steps, or (`microBatch`) before that
+   * micro-batch of the step under way. Where the new course cannot be planned all is as before, but the step is dropped.
+   */
+  #replan(
+    change: string,
+    course: StepCourse,
+    before: readonly Watched[],
+    trace: TraceRun,
+    microBatch: number | null,
+  ): void {
+    const { dtype, disk, updateAt, observer } = this.#options;
+    const old = this.#compiled!;
+    const settings = updateAt(0);
+    const [step, planned] = [this.#step, this.#ready()];
+    const entriesOf = ({ map, homes }: Planned) => chunkEntries(map, homes, dtype, stateMoments(settings));
+    const sumBytes = microBatch === null ? 0 : bytesOfSums(planned, dtype);
+    const bytes = entriesOf(planned).reduce((sum, entry) => sum + entry.bytes, sumBytes);
+    const file = new CarryFile(disk?.paths[0] ?? null, bytes);
+    try {
+      if (microBatch !== null && microBatch > 0) putSums(file, planned, dtype);
+      if (this.#walk.isUnderWay) this.#abandon();
+      putEntries(file, entriesOf(this.#quiesce()));
+      const restore = (compiled: Compiled): Planned => {
+        const values = (parameter: Parameter) => carriedWeight(file, parameter, dtype);
+        const opened = this.#open(compiled, { ...this.#options, values });
+        takeEntries(file, entriesOf(opened));
+        opened.homes.flush();
+        this.#compiled = compiled;
+        return opened;
+      };
+      this.dispose();
+      let opened: Planned;
+      try {
+        opened = restore(this.#watchAndPlan(course, before, trace));
+      } catch (error) {
+        try {
+          restore(old);
+        } catch (lost) {
+          this.#lose(lost, old);
+        }
+        throw error;
+      }
+      observer?.replanned?.(change);
+      if (microBatch === null) return;
+      this.beginStep(step);
+      this.#walk.skipTo(opened, microBatch);
+      if (microBatch > 0) takeSums(file, opened, dtype);
+    } finally {
+      file.close();
+    }
+  }
+
+  #lose(error: unknown, { map }: Compiled): void {
+    const { message, code } = explained(error, map);
+    const hint = 'Mend the cause, then go on from the last checkpoint.';
+    this.#broken = new TierraError(code, `${message}. Values were on their way to other places and are lost`, { hint });
   }
 
   #ready(): Planned {
@@ -97,7 +182,7 @@ export class ChunkStore implements ParameterStore {
   }
 
   beginStep(step: number): void {
-    const { map, walker, onDemand, views, recorder } = this.#ready();
+    const { map, walker, onDemand, views, recorder, parking } = this.#ready();
     if (this.#walk.isUnderWay) this.#abandon();
     this.#repair();
     onDemand.clear();
@@ -112,8 +197,11 @@ export class ChunkStore implements ParameterStore {
     recorder.collect();
     recorder.beginStep(step);
     native().resetPeakMemory(this.#options.device);
-    walker.begin(step, this.#options.updateAt(step));
-    recorder.issued(walker.issued);
+    const { isEarly } = walker;
+    this.#guess = this.#guessing.shallGuess;
+    walker.begin(step, this.#options.updateAt(step), this.#guess);
+    if (!isEarly) recorder.issued(walker.issued);
+    parking?.beginStep(step);
     this.#walk.begin();
   }
 
@@ -131,6 +219,7 @@ export class ChunkStore implements ParameterStore {
     const planned = this.#ready();
     if (this.#walk.isUnderWay) {
       this.#walk.enter(planned, unit, pass);
+      if (pass === 'backward') planned.parking?.ahead();
       return;
     }
     // Updates of the last step may still be under way.
@@ -166,6 +255,7 @@ export class ChunkStore implements ParameterStore {
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
     const { norm, ...outcome } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#walk.end();
+    planned.parking?.endStep(true);
     const useNow = () => this.#useNow();
     recorder.endCompute(() => 'norm', useNow);
     if (outcome.nonFinite !== null) {
@@ -182,6 +272,10 @@ export class ChunkStore implements ParameterStore {
       throw this.#breakOff(error);
     }
     recorder.endStep();
+    this.#guessing.ended(this.#guess, outcome.clipFactor === 1);
+    recorder.collect();
+    walker.beginEarly();
+    if (walker.isEarly) recorder.issuedEarly(walker.issued);
     return { gradientNorm: norm, ...outcome };
   }
 
@@ -214,6 +308,7 @@ export class ChunkStore implements ParameterStore {
   #abandon(): void {
     this.#walk.end();
     this.#depth = 0;
+    this.#planned!.parking?.endStep(false);
     this.#planned!.views.unbindAll();
     this.#unrepaired = true;
   }
@@ -232,8 +327,15 @@ export class ChunkStore implements ParameterStore {
     if (this.#walk.isUnderWay)
       throw new TierraError('E_STATE', 'a training step is under way: finish it with engine.step() first');
     this.#repair();
+    const { walker } = planned;
     try {
-      planned.walker.settle();
+      walker.settleEarly('before');
+    } catch (error) {
+      throw this.#breakOff(error);
+    }
+    if (walker.isEarly) this.#forgetEarly(planned);
+    try {
+      walker.settle();
     } catch (error) {
       throw this.#breakOff(error);
     }
@@ -264,6 +366,19 @@ export class ChunkStore implements ParameterStore {
     return chunkBlocks(map, dtype, course === null ? -1 : stateMoments(updateAt(0)));
   }
 
+  /** The slots that the next step's fetches went to may be used for something else. One that failed will be made again. */
+  #forgetEarly({ walker, recorder, onDemand, parking }: Planned): void {
+    try {
+      walker.settleEarly('fetches');
+      walker.forgetEarly();
+    } catch {
+      recorder.reset();
+      walker.reset();
+      onDemand.dropCarried();
+      parking?.reset();
+    }
+  }
+
   stateEntries(): StateEntry[] {
     const { map, homes, course, walker } = this.#quiesce();
     // They may be written to.
@@ -272,11 +387,19 @@ export class ChunkStore implements ParameterStore {
     return chunkEntries(map, homes, dtype, course === null ? -1 : stateMoments(updateAt(0)));
   }
 
-  park(): void {
-    throw new TierraError('E_UNSUPPORTED', 'parking activations is not there yet');
+  park(input: Tensor): void {
+    if (this.#walk.isUnderWay) this.#planned?.parking?.park(input);
   }
 
-  unpark(): void {}
+  unpark(input: Tensor): void {
+    const planned = this.#planned;
+    if (planned === null) return;
+    try {
+      planned.parking?.unpark(input);
+    } catch (error) {
+      throw explained(error, planned.map);
+    }
+  }
 
   /** Arenas, and on the compute device the most that was needed beside them since the step began. */
   use(): TierUse[] {
@@ -289,7 +412,7 @@ export class ChunkStore implements ParameterStore {
 
   #useWith(workingBytes: number): TierUse[] {
     const { budgets, disk } = this.#options;
-    const arenas = this.#planned?.plan.arenaBytes ?? { gpu: 0, host: 0, nvme: 0 };
+    const arenas = this.#planned?.tiers.bytes ?? { gpu: 0, host: 0, nvme: 0 };
     const uses: TierUse[] = [{ tier: 'gpu', usedBytes: arenas.gpu + workingBytes, budgetBytes: budgets.gpu }];
     if (arenas.host > 0) uses.push({ tier: 'host', usedBytes: arenas.host, budgetBytes: budgets.host });
     // A disk without a budget of its own is as large as what was reserved on it.
@@ -300,7 +423,9 @@ export class ChunkStore implements ParameterStore {
 
   report(): MovementReport | null {
     this.#planned?.recorder.collect();
-    return this.#planned?.recorder.report() ?? null;
+    const report = this.#planned?.recorder.report() ?? null;
+    const guesses = this.#planned?.plan.chunks.some(({ update }) => update === 'speculated') ?? false;
+    return report === null || !guesses ? report : { ...report, guesses: this.#guessing.counts };
   }
 
   notes(): readonly string[] {
@@ -315,6 +440,7 @@ export class ChunkStore implements ParameterStore {
     this.#depth = 0;
     this.#unrepaired = false;
     native().setMemoryCap(this.#options.device, null);
+    planned?.parking?.endStep(false);
     planned?.walker.dispose();
     planned?.onDemand.dispose();
     planned?.views.unbindAll();
@@ -324,3 +450,13 @@ export class ChunkStore implements ParameterStore {
 }
 
 const chunksOf = ({ map }: Planned, unit: Unit) => map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!;
+
+/** Why the plan for `known` does not do for `course`, in words; null where it does. */
+function changeOf(known: StepCourse, course: StepCourse): string | null {
+  if (known.microBatches !== course.microBatches) {
+    return `steps have ${course.microBatches} micro-batches instead of ${known.microBatches}`;
+  }
+  if (known.accumulation !== course.accumulation) return `micro-batches are taken in ${course.accumulation} order`;
+  const [had = 0, have = 0] = [known.inputElements, course.inputElements];
+  return have > had ? `a micro-batch has ${have} elements, the largest so far had ${had}` : null;
+}

@@ -2,6 +2,7 @@
 import { TierraError } from '../../core/errors.ts';
 import type { PlannedMoment } from '../../memory/index.ts';
 import type { Pass, Unit } from '../../nn/index.ts';
+import { Departure } from '../store.ts';
 import type { ModelMap } from './stepTrace.ts';
 
 /** The error with the parameters of the chunk that it speaks of. */
@@ -20,13 +21,7 @@ export function explained(error: unknown, { layout, parameters }: ModelMap): Tie
   });
 }
 
-export function departure(unit: Unit, pass: Pass, moment: PlannedMoment, map: ModelMap): TierraError {
+export function departure(unit: Unit, pass: Pass, moment: PlannedMoment, map: ModelMap): Departure {
   const expected = moment.unit < 0 ? moment.pass : `${moment.pass} of ${map.units[moment.unit]!.name}`;
-  return new TierraError(
-    'E_UNSUPPORTED',
-    `the step departs from its plan: ${pass} of ${unit.name} where ${expected} was expected`,
-    {
-      hint: 'Units must run in the same order in every step. Set memory.policy: off for models whose course changes.',
-    },
-  );
+  return new Departure(`${pass} of ${unit.name} where ${expected} was expected`, pass);
 }

@@ -1,14 +1,15 @@
 /** What a store on chunks is made with, and everything that exists once its step is planned. */
-import type { Machine, PlacementPolicy, Plan } from '../../memory/index.ts';
+import type { Machine, ParkingTier, PlacementPolicy } from '../../memory/index.ts';
 import type { Parameter, ValueSource } from '../../nn/index.ts';
 import type { Dtype } from '../../tensor/index.ts';
 import type { GradientNorms } from '../norms.ts';
 import type { StoreObserver } from '../observer.ts';
-import type { StepCourse, UpdateSettings } from '../store.ts';
+import type { Parking } from '../parking/parking.ts';
+import type { UpdateSettings } from '../store.ts';
 import type { Homes } from './homes.ts';
 import type { OnDemand } from './onDemand.ts';
+import type { Compiled } from './planning.ts';
 import type { StepRecorder } from './report.ts';
-import type { ModelMap } from './stepTrace.ts';
 import type { DiskOptions, Tiers } from './tiers.ts';
 import type { Views } from './views.ts';
 import type { Walker } from './walker.ts';
@@ -25,6 +26,8 @@ export interface ChunkStoreOptions {
   readonly disk: DiskOptions | null;
   readonly policy: PlacementPolicy;
   readonly speculate: 'auto' | 'always' | 'never';
+  /** Where units whose activations are parked keep their inputs meanwhile. */
+  readonly parkOn?: ParkingTier;
   readonly chunkElements?: number;
   readonly machine: Machine;
   readonly observer?: StoreObserver;
@@ -32,15 +35,13 @@ export interface ChunkStoreOptions {
   readonly norms?: GradientNorms;
 }
 
-export interface Planned {
-  /** Null: placed for forward passes only. */
-  readonly course: StepCourse | null;
-  readonly map: ModelMap;
-  readonly plan: Plan;
+export interface Planned extends Omit<Compiled, 'parking'> {
   readonly tiers: Tiers;
   readonly homes: Homes;
   readonly views: Views;
   readonly walker: Walker;
   readonly onDemand: OnDemand;
   readonly recorder: StepRecorder;
+  /** Null where nothing is parked. */
+  readonly parking: Parking | null;
 }

@@ -1,9 +1,19 @@
 /** From a watched micro-batch to a plan with its arenas taken: nothing has its value yet. */
 import { KiB } from '../../core/units.ts';
-import { type Plan, planStep, type Trace } from '../../memory/index.ts';
+import {
+  type ParkEvent,
+  type ParkingNeed,
+  type PerTier,
+  type Plan,
+  parkingBytes,
+  parkingNeed,
+  planStep,
+  type Trace,
+} from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import type { Unit } from '../../nn/index.ts';
 import { dtypeBytes, dtypeCode } from '../../tensor/index.ts';
+import { Parking } from '../parking/parking.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { StepCourse, TraceRun } from '../store.ts';
 import { Homes } from './homes.ts';
@@ -12,40 +22,110 @@ import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { StepRecorder } from './report.ts';
 import { forwardTrace, type ModelMap, mapModel, trainingTrace } from './stepTrace.ts';
 import { Tiers } from './tiers.ts';
-import { TraceHost } from './traceHost.ts';
+import { TraceHost, type Visit } from './traceHost.ts';
 import { Views } from './views.ts';
 import { Walker } from './walker.ts';
 
-/** A plan and the model it is for. */
-export interface Compiled {
-  readonly course: StepCourse | null;
-  readonly map: ModelMap;
-  readonly plan: Plan;
+/** One micro-batch as it was watched. Bytes are its own, without the `floorBytes` that were there before. */
+export interface Watched {
+  readonly visits: readonly Visit[];
+  readonly parked: readonly ParkEvent[];
+  readonly floorBytes: number;
 }
 
-/** Watches one micro-batch and plans. `course` null: forward passes only. */
-export function compileTraced(
-  units: readonly Unit[],
-  course: StepCourse | null,
-  run: TraceRun,
-  options: ChunkStoreOptions,
-): Compiled {
-  const { dtype, device, groupOf, chunkElements } = options;
+/** A plan, what it was made from, and the model it is for. */
+export interface Compiled {
+  readonly course: StepCourse | null;
+  /** The step's micro-batches; the last one stands for those that are missing. */
+  readonly watched: readonly Watched[];
+  readonly map: ModelMap;
+  readonly trace: Trace;
+  /** Moments at which no unit computes anything. */
+  readonly absent: ReadonlySet<number>;
+  readonly plan: Plan;
+  readonly parking: ParkingNeed | null;
+}
+
+/** Runs one micro-batch on scratch parameters. */
+export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, device }: ChunkStoreOptions): Watched {
   const floorBytes = native().memoryStats(device).allocatedBytes;
   const host = new TraceHost(units, dtype, device);
+  let cold: readonly Visit[] = [];
   try {
+    const began = performance.now();
     run(host);
+    if (performance.now() - began < longestColdMs) {
+      cold = [...host.visits];
+      host.restart();
+      run(host);
+    }
   } finally {
     host.dispose(units);
   }
-  const { visits } = host;
-  const map = mapModel(visits, { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) });
-  const trace =
-    course === null ? forwardTrace(map, visits, floorBytes) : trainingTrace(map, visits, course, floorBytes);
-  return { course, map, plan: compilePlan(map, trace, floorBytes, options) };
+  const visits = withPeaksOf(cold, host.visits).map((visit) =>
+    visit.isAbsent === true
+      ? visit
+      : {
+          ...visit,
+          beforeBytes: visit.beforeBytes - floorBytes,
+          peakBytes: visit.peakBytes - floorBytes,
+          afterBytes: visit.afterBytes - floorBytes,
+        },
+  );
+  return { visits, parked: host.parked, floorBytes };
 }
 
-function compilePlan(map: ModelMap, trace: Trace, floorBytes: number, options: ChunkStoreOptions): Plan {
+/** Caches, threads and clocks are cold in a first run, which matters in short ones: those are timed in a second. */
+const longestColdMs = 20_000;
+
+/** What libtorch allocates once it allocates in the first run. */
+function withPeaksOf(cold: readonly Visit[], warm: readonly Visit[]): readonly Visit[] {
+  if (cold.length !== warm.length) return warm;
+  return warm.map((visit, index) => ({ ...visit, peakBytes: Math.max(visit.peakBytes, cold[index]!.peakBytes) }));
+}
+
+/** Plans a step of these micro-batches. `course` null: forward passes only. */
+export function compileStep(
+  units: readonly Unit[],
+  course: StepCourse | null,
+  watched: readonly Watched[],
+  options: ChunkStoreOptions,
+): Compiled {
+  const { groupOf, chunkElements } = options;
+  const each = watched.map(({ visits }) => visits);
+  const layout = { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) };
+  const map = mapModel(each.flat(), layout, course === null ? [] : units);
+  const { trace, absent } =
+    course === null
+      ? { trace: forwardTrace(map, each.flat()), absent: new Set<number>() }
+      : trainingTrace(map, each, course);
+  const floorBytes = Math.max(...watched.map((one) => one.floorBytes));
+  const parking = largestNeed(watched, course, options);
+  const plan = compilePlan(map, trace, floorBytes, parkingBytes(parking), options);
+  return { course, watched, map, trace, absent, plan, parking };
+}
+
+function largestNeed(
+  watched: readonly Watched[],
+  course: StepCourse | null,
+  { parkOn }: ChunkStoreOptions,
+): ParkingNeed | null {
+  if (course === null || parkOn === undefined) return null;
+  const shape = { microBatches: course.microBatches, vertical: course.accumulation === 'vertical' };
+  const needs = watched.map(({ parked }) => parkingNeed(parkOn, parked, shape));
+  const most = (of: (need: ParkingNeed) => number): number => Math.max(...needs.map(of));
+  const regionBytes = most((need) => need.regionBytes);
+  const largestBytes = most((need) => need.largestBytes);
+  return regionBytes === 0 ? null : { tier: parkOn, regionBytes, largestBytes };
+}
+
+function compilePlan(
+  map: ModelMap,
+  trace: Trace,
+  floorBytes: number,
+  parked: PerTier,
+  options: ChunkStoreOptions,
+): Plan {
   const { budgets, machine, policy, speculate, dtype } = options;
   const computeBytes = dtypeBytes(dtype) as 2 | 4 | 8;
   const types = { computeBytes, stateBytes: dtypeBytes(stateDtype(dtype)) as 4 | 8 };
@@ -55,7 +135,7 @@ function compilePlan(map: ModelMap, trace: Trace, floorBytes: number, options: C
     types,
     machine,
     budgets,
-    reservedBytes: { gpu: floorBytes + reserveBytes(trace) },
+    reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu },
     // Also without clipping: an infinite gradient must be seen before anything is overwritten.
     clipping: true,
     policy,
@@ -69,11 +149,12 @@ export function reserveBytes({ moments }: Trace): number {
 }
 
 /** Takes the arenas, or nothing. */
-export function openPlanned({ course, map, plan }: Compiled, options: ChunkStoreOptions): Planned {
+export function openPlanned(compiled: Compiled, options: ChunkStoreOptions): Planned {
+  const { map, plan, parking: need } = compiled;
   const { dtype, device, disk, threads, observer = {} } = options;
   const { layout } = map;
   const recorder = new StepRecorder(plan, layout, observer);
-  const tiers = new Tiers(plan, device, disk);
+  const tiers = new Tiers(plan, parkingBytes(need), device, disk);
   try {
     const homes = new Homes(plan, layout, tiers);
     const views = new Views(map, tiers, dtype);
@@ -88,7 +169,9 @@ export function openPlanned({ course, map, plan }: Compiled, options: ChunkStore
       updateThreads: threads,
     });
     const onDemand = new OnDemand({ plan, layout, tiers, homes, views, device });
-    return { course, map, plan, tiers, homes, views, walker, onDemand, recorder };
+    const parking =
+      need === null ? null : new Parking(need, tiers.parking(need.tier), walker.beside, plan.chunks.length);
+    return { ...compiled, tiers, homes, views, walker, onDemand, recorder, parking };
   } catch (error) {
     tiers.dispose();
     throw error;

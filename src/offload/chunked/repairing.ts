@@ -6,12 +6,13 @@ import type { ChunkStoreOptions, Planned } from './planned.ts';
 
 /** Stops the step's tickets and brings the parameters, which gradients have overwritten, back from their masters. */
 export function restoreFromMasters(
-  { walker, plan, map, homes, onDemand, recorder }: Planned,
+  { walker, plan, map, homes, onDemand, recorder, parking }: Planned,
   { dtype, device, threads }: ChunkStoreOptions,
 ): void {
   const wide = stateDtype(dtype);
   recorder.reset();
   walker.reset();
+  parking?.reset();
   onDemand.dropCarried();
   for (const { chunk: id, update, parameterHome, stateHome } of plan.chunks) {
     // What is on disk was not written to: a step writes the other extent.

@@ -82,6 +82,11 @@ export class StepRecorder {
     this.#issued = [{ ...issued, step: this.#step }, ...this.#issued.slice(0, stepsUnderWay - 1)];
   }
 
+  /** The first tickets of the next step are handed over. */
+  issuedEarly(issued: Issued): void {
+    this.#issued = [{ ...issued, step: this.#step + 1 }, ...this.#issued.slice(0, stepsUnderWay - 1)];
+  }
+
   beginCompute(): void {
     this.#computeStartUs = native().nowUs();
   }
@@ -172,7 +177,8 @@ export class StepRecorder {
     const isPlanned = lane !== 'stage' && lane !== 'save';
     if (isPlanned && (step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
     if (this.#observer.timeline === undefined) return;
-    const details = { step: step ?? this.#step, chunk, bytes, ticket, ...(step === undefined && { again: 'clipped' }) };
+    const again = step === undefined && span.name !== 'activation' ? { again: 'clipped' } : {};
+    const details = { step: step ?? this.#step, chunk, bytes, ticket, ...again };
     this.#entries.push({ lane, name: spanWords(span), startUs, durationUs, details });
   }
 
@@ -228,11 +234,25 @@ export class StepRecorder {
 
   #find(id: number): { readonly ticket: Ticket; readonly step: number; readonly issued: IssuedStep } | null {
     for (const issued of this.#issued) {
-      const index = issued.order[id - issued.firstId];
-      if (index !== undefined) return { ticket: this.#plan.tickets[index]!, step: issued.step, issued };
+      const index = indexOf(id, issued);
+      if (index !== null) return { ticket: this.#plan.tickets[index]!, step: issued.step, issued };
     }
     return null;
   }
+}
+
+/** The plan ticket that was given `id`. Ids ascend in `order`, but may have others between them; 0 is not given yet. */
+function indexOf(id: number, { order, ids, firstId }: Issued): number | null {
+  if (id < firstId) return null;
+  let [low, high] = [0, order.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const there = ids[order[middle]!]!;
+    if (there === id) return order[middle]!;
+    if (there !== 0 && there < id) low = middle + 1;
+    else high = middle;
+  }
+  return null;
 }
 
 const momentIn = (name: string): number => (name.startsWith('moment ') ? Number(name.slice('moment '.length)) : -1);

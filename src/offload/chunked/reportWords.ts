@@ -9,6 +9,12 @@ const words: Readonly<Record<Cause, Partial<Record<Lane, string>>>> = {
   state: { read: 'states from disk', write: 'states to disk' },
   update: { update: 'optimizer' },
   home: { write: 'parameters to disk' },
+  activation: {
+    toHost: 'activations to cpu',
+    toDevice: 'activations to gpu',
+    read: 'activations from disk',
+    write: 'activations to disk',
+  },
 };
 
 /** What a ticket does, such as `states from disk`. */

@@ -1,4 +1,4 @@
-/** From the visits of one micro-batch to the trace of a whole step, for any number of micro-batches and either order. */
+/** From the visits of watched micro-batches to the trace of a whole step, for any number of micro-batches and either order. */
 import { type Layout, layOut, type ParameterSpec, stepSignature, type Trace } from '../../memory/index.ts';
 import type { Moment } from '../../memory/trace.ts';
 import type { Parameter, Unit } from '../../nn/index.ts';
@@ -20,9 +20,10 @@ export interface MapOptions {
   readonly chunkElements?: number;
 }
 
-/** Lays the model out in the order in which `visits` first used its units. */
-export function mapModel(visits: readonly Visit[], options: MapOptions): ModelMap {
-  const units = [...new Set(visits.filter(({ pass }) => pass === 'forward').map(({ unit }) => unit))];
+/** Lays the model out in the order in which `visits` first used its units; `others` follow, where they were not used. */
+export function mapModel(visits: readonly Visit[], options: MapOptions, others: readonly Unit[] = []): ModelMap {
+  const used = visits.filter(({ pass }) => pass === 'forward').map(({ unit }) => unit);
+  const units = [...new Set([...used, ...others])];
   const layoutUnit = new Map(units.map((unit, position) => [unit.index, position]));
   const ids = new Map<Parameter, number>();
   const specs: ParameterSpec[] = [];
@@ -50,29 +51,37 @@ export function mapModel(visits: readonly Visit[], options: MapOptions): ModelMa
   return { layout, layoutUnit, units, parameters };
 }
 
+/** A trace, and the moments that no unit calls for: see `evened`. */
+export interface StepTrace {
+  readonly trace: Trace;
+  readonly absent: ReadonlySet<number>;
+}
+
 /**
- * The trace of a training step. Horizontal: the micro-batch M times. Vertical: every unit M times as long, with M times
- * what lies between units; what a unit needs while it works is needed once. `floorBytes` was allocated before the first
- * visit and is no part of the step.
+ * The trace of a training step. Horizontal: its micro-batches one after another. Vertical: every unit M times as long,
+ * with M times what lies between units; what a unit needs while it works is needed once. `watched` holds the visits of each
+ * micro-batch, or of one that stands for all. Bytes are those of the step alone.
  */
-export function trainingTrace(map: ModelMap, visits: readonly Visit[], course: StepCourse, floorBytes: number): Trace {
+export function trainingTrace(map: ModelMap, watched: readonly (readonly Visit[])[], course: StepCourse): StepTrace {
   const { microBatches, accumulation, order } = course;
   const vertical = accumulation === 'vertical' && microBatches > 1;
-  const moments: Omit<Moment, 'index'>[] = order === undefined ? [] : orderedMoments(map, visits, order);
-  for (const microBatch of order !== undefined
-    ? []
-    : vertical
-      ? [-1]
-      : Array.from({ length: microBatches }, (_, index) => index)) {
-    for (const { unit, pass, seconds, beforeBytes, peakBytes } of visits) {
-      const between = beforeBytes - floorBytes;
+  const moments = order === undefined ? [] : orderedMoments(map, watched.at(-1)!, order);
+  const absent = new Set<number>();
+  const rows = order !== undefined ? 0 : vertical ? 1 : microBatches;
+  const each = Array.from({ length: rows }, (_, index) => watched[index] ?? watched.at(-1)!);
+  for (const [index, visits] of evened(each, map.units).entries()) {
+    for (const { unit, pass, seconds, beforeBytes, peakBytes, unparkedBytes = 0, use, isAbsent } of visits) {
+      // What came back for one micro-batch stays beside what the next one needs.
+      const cameBack = vertical ? (microBatches - 1) * unparkedBytes : 0;
+      if (isAbsent) absent.add(moments.length);
       moments.push({
         pass,
         unit: map.layoutUnit.get(unit.index)!,
-        microBatch,
+        microBatch: vertical ? -1 : index,
         chunks: map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!,
         seconds: seconds * (vertical ? microBatches : 1),
-        nonModelBytes: Math.max(0, between * (vertical ? microBatches : 1) + (peakBytes - beforeBytes)),
+        nonModelBytes: Math.max(0, beforeBytes * (vertical ? microBatches : 1) + (peakBytes - beforeBytes) + cameBack),
+        ...(use === undefined ? {} : { use }),
       });
     }
   }
@@ -80,7 +89,34 @@ export function trainingTrace(map: ModelMap, visits: readonly Visit[], course: S
   for (const pass of ['norm', 'update'] as const) {
     moments.push({ pass, unit: -1, microBatch: -1, chunks: [], seconds: 0, nonModelBytes });
   }
-  return finish(map, moments, 'training', course);
+  return { trace: finish(map, moments, 'training', course), absent };
+}
+
+/**
+ * Every micro-batch of a step gets a backward visit for each use of a unit that any of them has, and each unit that learns
+ * has one: where a micro-batch takes another way there is nothing to compute, and its gradient is nothing.
+ */
+function evened(each: readonly (readonly Visit[])[], units: readonly Unit[]): readonly (readonly Visit[])[] {
+  const keyOf = ({ unit, use = 0 }: Pick<Visit, 'unit' | 'use'>): string => `${unit.index}.${use}`;
+  const uses = new Map<string, Pick<Visit, 'unit' | 'use'>>();
+  for (const visits of each) {
+    for (const visit of visits) if (visit.pass === 'backward') uses.set(keyOf(visit), visit);
+  }
+  if (each.some((visits) => visits.some(({ use }) => use !== undefined))) {
+    const reached = new Set([...uses.values()].map(({ unit }) => unit));
+    const learns = (unit: Unit): boolean => unit.parameters.some(({ trainable }) => trainable);
+    for (const unit of units) if (learns(unit) && !reached.has(unit)) uses.set(`${unit.index}.0`, { unit, use: 0 });
+  }
+  return each.map((visits) => {
+    const own = new Set(visits.filter(({ pass }) => pass === 'backward').map(keyOf));
+    const missing = [...uses].filter(([key]) => !own.has(key)).map(([, visit]) => visit);
+    return [...visits, ...missing.map(({ unit, use = 0 }) => absentVisit(unit, use))];
+  });
+}
+
+export function absentVisit(unit: Unit, use: number): Visit {
+  const nothing = { seconds: 0, beforeBytes: 0, peakBytes: 0, afterBytes: 0 };
+  return { unit, pass: 'backward', ...nothing, use, isAbsent: true };
 }
 
 /**
@@ -90,8 +126,9 @@ export function trainingTrace(map: ModelMap, visits: readonly Visit[], course: S
 function orderedMoments(map: ModelMap, visits: readonly Visit[], order: VisitOrder): Omit<Moment, 'index'>[] {
   const beside = order.besideBytes();
   const watched = new Map<string, { readonly visit: Visit; readonly leaves: number }>();
-  for (const [index, visit] of visits.entries()) {
-    const next = visits[index + 1];
+  const computed = visits.filter(({ isAbsent }) => !isAbsent);
+  for (const [index, visit] of computed.entries()) {
+    const next = computed[index + 1];
     const leaves = (next?.beforeBytes ?? visit.afterBytes) - visit.beforeBytes;
     watched.set(`${visit.pass} ${visit.unit.index}`, { visit, leaves });
   }
@@ -119,14 +156,14 @@ function sumBytes({ layout }: ModelMap): number {
 }
 
 /** The trace of a forward pass alone: evaluation and generation. */
-export function forwardTrace(map: ModelMap, visits: readonly Visit[], floorBytes: number): Trace {
+export function forwardTrace(map: ModelMap, visits: readonly Visit[]): Trace {
   const moments = visits.map(({ unit, seconds, peakBytes }) => ({
     pass: 'forward' as const,
     unit: map.layoutUnit.get(unit.index)!,
     microBatch: 0,
     chunks: map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!,
     seconds,
-    nonModelBytes: Math.max(0, peakBytes - floorBytes),
+    nonModelBytes: Math.max(0, peakBytes),
   }));
   return finish(map, moments, 'forward', { microBatches: 1, accumulation: 'horizontal' });
 }
@@ -138,8 +175,8 @@ function finish(
   course: StepCourse,
 ): Trace {
   const order = moments.map(({ pass, unit, microBatch }) => [pass, unit, microBatch]);
-  const signature = stepSignature([map.layout.hash, mode, course, order]);
   const { microBatches, accumulation } = course;
+  const signature = stepSignature([map.layout.hash, mode, { microBatches, accumulation }, order]);
   return {
     version: 1,
     signature,

@@ -47,10 +47,12 @@ export class StepWalk {
     this.#begun.clear();
   }
 
-  /** The unit's parameters are where the plan says, or `E_UNSUPPORTED`: the step departs from it. */
-  enter({ map, plan, walker, views, recorder }: Planned, unit: Unit, pass: Pass): void {
+  /** The unit's parameters are where the plan says; throws a `Departure` when the plan says that it is another unit's turn. */
+  enter(planned: Planned, unit: Unit, pass: Pass): void {
+    const { map, plan, walker, views, recorder } = planned;
+    this.#passAbsent(planned);
     const moment = plan.moments[this.#moment]!;
-    if (moment.unit !== map.layoutUnit.get(unit.index)! || moment.pass !== pass) {
+    if (moment.unit !== map.layoutUnit.get(unit.index) || moment.pass !== pass) {
       throw departure(unit, pass, moment, map);
     }
     walker.enter(moment.index);
@@ -81,7 +83,10 @@ export class StepWalk {
     const trainable = unit.parameters.filter((parameter) => parameter.trainable);
     const byParameter = new Map(trainable.map((parameter, index) => [parameter, gradients[index] ?? null]));
     const moment = this.#current;
-    if (moment === null) throw new TierraError('E_STATE', `gradients of ${unit.name} arrive outside a training step`);
+    if (moment === null) {
+      this.#takeNothing(planned, unit);
+      return;
+    }
     for (const expected of moment.gradients) {
       const chunk = map.layout.chunks[expected.chunk]!;
       const isSum = expected.bytes !== chunk.elements * dtypeBytes(this.#dtype);
@@ -96,9 +101,55 @@ export class StepWalk {
     for (const gradient of gradients) gradient?.dispose();
   }
 
+  /** The loss does not depend on this call of the unit: its backward is not entered. */
+  #takeNothing(planned: Planned, unit: Unit): void {
+    const { map, plan, absent } = planned;
+    if (this.#moment < 0) {
+      throw new TierraError('E_STATE', `gradients of ${unit.name} arrive outside a training step`);
+    }
+    const moment = plan.moments[this.#moment]!;
+    const position = map.layoutUnit.get(unit.index);
+    if (moment.pass === 'backward' && moment.unit === position && !absent.has(moment.index)) {
+      this.#passMoment(planned, moment);
+      return;
+    }
+    // Where the watched micro-batch had none either, its turn comes by itself.
+    const isExpected = plan.moments.some(
+      ({ index, unit: other, microBatch }) =>
+        absent.has(index) && other === position && microBatch === plan.moments[this.#moment - 1]?.microBatch,
+    );
+    if (!isExpected) throw departure(unit, 'backward', moment, map);
+  }
+
+  #passAbsent(planned: Planned): void {
+    while (planned.absent.has(this.#moment)) this.#passMoment(planned, planned.plan.moments[this.#moment]!);
+  }
+
+  /** A backward moment in which nothing is computed leaves gradients that change no sum. */
+  #passMoment({ map, walker, views }: Planned, moment: PlannedMoment): void {
+    walker.enter(moment.index);
+    for (const { chunk: id, slot, bytes, add } of moment.gradients) {
+      const chunk = map.layout.chunks[id]!;
+      const type = bytes === chunk.elements * dtypeBytes(this.#dtype) ? this.#dtype : stateDtype(this.#dtype);
+      if (!add) views.fillNothing(slot, chunk.elements, type);
+    }
+    walker.leave(moment.index);
+    this.#moment = moment.index + 1;
+  }
+
+  /** Passes over the micro-batches before `microBatch`: the sums of their gradients are nothing, until they are put there. */
+  skipTo(planned: Planned, microBatch: number): void {
+    const { plan, walker } = planned;
+    while (plan.moments[this.#moment]!.pass !== 'norm' && plan.moments[this.#moment]!.microBatch < microBatch) {
+      this.#passMoment(planned, plan.moments[this.#moment]!);
+    }
+    walker.waitForSums(microBatch);
+  }
+
   /** Throws `E_STATE` unless every unit has had its turn; returns the index of the `norm` moment. */
-  atNorm({ plan }: Planned): number {
-    const norm = plan.moments.findIndex(({ pass }) => pass === 'norm');
+  atNorm(planned: Planned): number {
+    this.#passAbsent(planned);
+    const norm = planned.plan.moments.findIndex(({ pass }) => pass === 'norm');
     if (this.#moment === norm) return norm;
     throw new TierraError('E_STATE', `the step ends at moment ${this.#moment} of ${norm}: units are missing from it`);
   }

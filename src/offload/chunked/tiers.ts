@@ -1,11 +1,14 @@
 /** The three arenas of a plan: GPU memory (RAM on a machine without one), host memory, files. Taken once, given back whole. */
 import { TierraError } from '../../core/errors.ts';
-import { formatBytes, MiB } from '../../core/units.ts';
-import type { Plan, Slot, SlotId } from '../../memory/index.ts';
+import { formatBytes, MiB, roundUp } from '../../core/units.ts';
+import type { ParkingTier, PerTier, Plan, Slot, SlotId } from '../../memory/index.ts';
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
 import { noteLeftovers, removedLeftovers } from '../leftovers.ts';
+import type { ParkingPlace } from '../parking/parking.ts';
+
+const pageBytes = 4096;
 
 export interface DiskOptions {
   readonly paths: readonly string[];
@@ -27,12 +30,19 @@ export class Tiers {
   readonly host: ArenaId | null;
   readonly swap: SwapId | null;
   readonly swapInfo: SwapInfo | null;
+  /** What is taken of each tier: for chunks, and for what is parked. */
+  readonly bytes: PerTier;
   readonly #slots: readonly Slot[];
   readonly #extents = new Map<SlotId, number>();
+  readonly #parked: PerTier;
+  #parkedSwapOffset = 0;
 
-  /** Takes everything `plan` asks for, or nothing. */
-  constructor(plan: Plan, device: string, disk: DiskOptions | null) {
-    const { arenaBytes } = plan;
+  /** Takes everything `plan` asks for and `parked` bytes beside it, or nothing. */
+  constructor(plan: Plan, parked: PerTier, device: string, disk: DiskOptions | null) {
+    const { gpu, host, nvme } = plan.arenaBytes;
+    const arenaBytes = { gpu, host: roundUp(host, pageBytes) + parked.host, nvme: nvme + parked.nvme };
+    this.bytes = parked.host === 0 ? { ...arenaBytes, host } : arenaBytes;
+    this.#parked = parked;
     this.#slots = plan.slots;
     const index = Math.max(0, cudaIndex(device));
     this.gpu = native().arenaCreate('device', Math.max(4096, arenaBytes.gpu), index, true);
@@ -57,6 +67,8 @@ export class Tiers {
       this.#extents.set(slot.id, bytes);
       bytes += native().swapExtentBytes(slot.bytes);
     }
+    this.#parkedSwapOffset = bytes;
+    bytes += this.#parked.nvme;
     if (bytes === 0) return [null, null];
     if (disk === null) throw new TierraError('E_INTERNAL', 'the plan uses a disk tier that is not configured');
     if (disk.sizeBytes !== null && bytes > disk.sizeBytes) {
@@ -91,6 +103,15 @@ export class Tiers {
       throw new TierraError('E_INTERNAL', `slot ${this.slot(id).label} is not on disk`);
     }
     return { swap: this.swap, swapOffset };
+  }
+
+  /** Where parked activations go: behind the chunks. */
+  parking(tier: ParkingTier): ParkingPlace {
+    if (this.host === null || (tier === 'nvme' && this.swap === null)) {
+      throw new TierraError('E_INTERNAL', `nothing was taken on ${tier} for parked activations`);
+    }
+    const offset = this.bytes.host - this.#parked.host;
+    return { arena: this.host, offset, swap: this.swap, swapOffset: this.#parkedSwapOffset };
   }
 
   /** What is not as asked for, each with its cause, and what killed runs had left. */

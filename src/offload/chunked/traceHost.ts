@@ -3,11 +3,13 @@
  * are not there yet: every unit computes on the same scratch bytes, whose values do not matter.
  */
 import { roundUp } from '../../core/units.ts';
+import type { ParkEvent } from '../../memory/index.ts';
 import type { ArenaId } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { Pass, Unit, UnitHost } from '../../nn/index.ts';
 import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { cudaIndex } from '../device.ts';
+import { absentVisit } from './stepTrace.ts';
 
 /** One unit visit as it was measured. Byte counts are libtorch's, without parameters. */
 export interface Visit {
@@ -18,10 +20,27 @@ export interface Visit {
   readonly beforeBytes: number;
   readonly peakBytes: number;
   readonly afterBytes: number;
+  /** Parked bytes that came back while the unit was at work. */
+  readonly unparkedBytes?: number;
+  /** Backward: which of the unit's calls in the micro-batch it goes back through. */
+  readonly use?: number;
+  /** Nothing is computed: the unit was called, and nothing depended on the call. */
+  readonly isAbsent?: boolean;
+}
+
+interface Away {
+  readonly index: number;
+  readonly bytes: Uint8Array;
 }
 
 export class TraceHost implements UnitHost {
   readonly visits: Visit[] = [];
+  readonly parked: ParkEvent[] = [];
+  readonly #away = new Map<Tensor, Away>();
+  #parkedCount = 0;
+  #unparkedBytes = 0;
+  #inside = false;
+  #use: number | undefined;
   readonly #arena: ArenaId;
   readonly #dtype: Dtype;
   readonly #device: string;
@@ -60,6 +79,9 @@ export class TraceHost implements UnitHost {
     native().synchronize(this.#device);
     native().resetPeakMemory(this.#device);
     this.#before = native().memoryStats(this.#device).allocatedBytes;
+    this.#inside = true;
+    this.#use = undefined;
+    this.#unparkedBytes = 0;
     this.#began = performance.now();
   }
 
@@ -67,15 +89,49 @@ export class TraceHost implements UnitHost {
     native().synchronize(this.#device);
     const seconds = (performance.now() - this.#began) / 1e3;
     const { peakBytes, allocatedBytes } = native().memoryStats(this.#device);
-    this.visits.push({ unit, pass, seconds, beforeBytes: this.#before, peakBytes, afterBytes: allocatedBytes });
+    const bytes = { beforeBytes: this.#before, peakBytes, afterBytes: allocatedBytes };
+    const use = this.#use === undefined ? {} : { use: this.#use };
+    this.visits.push({ unit, pass, seconds, ...bytes, unparkedBytes: this.#unparkedBytes, ...use });
+    this.#inside = false;
   }
 
-  gradientsReady(_unit: Unit, _use: number, gradients: readonly (Tensor | null)[]): void {
+  gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
     for (const gradient of gradients) gradient?.dispose();
+    if (this.#inside) this.#use = use;
+    else this.visits.push(absentVisit(unit, use));
   }
 
-  park(): void {}
-  unpark(): void {}
+  /** The bytes go to a buffer aside, so that the peaks are those of a step that parks. */
+  park(tensor: Tensor): void {
+    const bytes = new Uint8Array(native().info(tensor.handle).storageBytes);
+    const index = this.#parkedCount++;
+    if (bytes.length === 0) return;
+    const arena = native().storageTake(tensor.handle);
+    native().arenaRead(arena, 0, bytes);
+    native().storageLetGo(arena);
+    this.#away.set(tensor, { index, bytes });
+    this.parked.push({ kind: 'park', index, bytes: bytes.length });
+  }
+
+  unpark(tensor: Tensor): void {
+    const away = this.#away.get(tensor);
+    if (away === undefined) return;
+    this.#away.delete(tensor);
+    const { index, bytes } = away;
+    const arena = native().storageMake(tensor.handle, bytes.length);
+    native().arenaWrite(arena, 0, bytes);
+    native().storageGive(tensor.handle, arena);
+    this.parked.push({ kind: 'unpark', index, bytes: bytes.length });
+    this.#unparkedBytes += bytes.length;
+  }
+
+  /** Watches once more: what was seen so far is dropped. */
+  restart(): void {
+    this.visits.length = 0;
+    this.parked.length = 0;
+    this.#parkedCount = 0;
+    this.#away.clear();
+  }
 
   /** Takes the scratch bytes away from the parameters, which stay as tensors without bytes. */
   dispose(units: readonly Unit[]): void {

@@ -42,7 +42,11 @@ export function acceptStep(planned: Planned, options: ChunkStoreOptions, accepte
  * once all others are done with the staging slots.
  */
 function redoSpeculated({ plan, walker }: Planned, settings: UpdateSettings): void {
-  const guessed = new Set(plan.chunks.filter(({ update }) => update === 'speculated').map(({ chunk }) => chunk));
+  const guessed = new Set(
+    plan.chunks
+      .filter(({ chunk, update }) => update === 'speculated' && walker.hasGuessed(chunk))
+      .map(({ chunk }) => chunk),
+  );
   const of = ({ chunk, kind, cause }: Ticket) => guessed.has(chunk) && kind !== 'gradient' && cause !== 'fetch';
   const tickets = plan.tickets.filter(of);
   if (tickets.length === 0) return;

@@ -73,6 +73,14 @@ export class Views {
     );
   }
 
+  /** A gradient that changes no sum: x + -0 is x for every x, 0 and -0 included. */
+  fillNothing(slot: SlotId, elements: number, dtype: Dtype): void {
+    const { arena, offset } = this.#tiers.memory(slot);
+    noGrad(() =>
+      scope(() => ops.fillInPlace(adopt(native().arenaTensor(arena, offset, [elements], dtypeCode(dtype))), -0)),
+    );
+  }
+
   /** A tensor over one parameter's elements in a slot laid out like its chunk. */
   tensorIn(
     place: { readonly arena: number; readonly offset: number },

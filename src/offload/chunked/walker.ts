@@ -1,6 +1,6 @@
 /** Hands a plan's tickets to the native executor, one instance per step, and meets it once per moment. */
 import { TierraError } from '../../core/errors.ts';
-import type { ChunkId, Layout, Place, Plan, Ticket as PlanTicket, SlotId } from '../../memory/index.ts';
+import type { ChunkId, ChunkPlan, Layout, Place, Plan, Ticket as PlanTicket, SlotId } from '../../memory/index.ts';
 import type {
   ArenaElements,
   ArenaPlace,
@@ -12,8 +12,10 @@ import type {
 } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
+import type { ParkingLanes } from '../parking/parking.ts';
 import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
 import type { UpdateSettings } from '../store.ts';
+import { mayWait } from './guessing.ts';
 import type { Homes } from './homes.ts';
 import type { Issued } from './report.ts';
 import type { Tiers } from './tiers.ts';
@@ -39,10 +41,19 @@ const cells = 4;
 export class Walker {
   readonly #options: WalkerOptions;
   readonly #order: readonly number[];
+  /** The same in two parts: fetches that wait for nothing of their own step, and the rest. */
+  readonly #earlyOrder: readonly number[];
+  readonly #lateOrder: readonly number[];
+  #issuedOrder: readonly number[];
+  /** The first part of the next instance is handed over. */
+  #early = false;
+  readonly #mayWait: ReadonlySet<ChunkId>;
+  #guess = true;
   #executor: ExecutorId;
   /** Id of plan ticket t in the newest instance is `#ids[t]`, in the one before `#idsBefore[t]`; 0: does not exist. */
   #ids: Float64Array;
   #idsBefore: Float64Array;
+  #idsEarlier: Float64Array;
   #nextId = 1;
   #firstId = 1;
   /** Instances handed over to this executor. */
@@ -52,13 +63,21 @@ export class Walker {
   #save: ExecutorSave | null = null;
   /** By slot: copies for that checkpoint after which the slot may be overwritten. */
   readonly #guards = new Map<SlotId, readonly TicketId[]>();
+  /** The newest moment that was reached, over all instances. */
+  #lastMoment = -1;
 
   constructor(options: WalkerOptions) {
     this.#options = options;
     this.#order = submissionOrder(options.plan);
+    const isEarly = earlyFetches(options.plan, this.#order);
+    this.#earlyOrder = this.#order.filter((index) => isEarly.has(index));
+    this.#lateOrder = this.#order.filter((index) => !isEarly.has(index));
+    this.#issuedOrder = this.#order;
+    this.#mayWait = mayWait(options.plan);
     this.#executor = this.#create();
     this.#ids = new Float64Array(options.plan.tickets.length);
     this.#idsBefore = new Float64Array(options.plan.tickets.length);
+    this.#idsEarlier = this.#idsBefore;
   }
 
   get executor(): ExecutorId {
@@ -67,7 +86,7 @@ export class Walker {
 
   /** The newest instance's tickets, for reading the timeline. */
   get issued(): Issued {
-    return { executor: this.#executor, firstId: this.#firstId, order: this.#order, ids: this.#ids };
+    return { executor: this.#executor, firstId: this.#firstId, order: this.#issuedOrder, ids: this.#ids };
   }
 
   #create(): ExecutorId {
@@ -76,23 +95,76 @@ export class Walker {
     return native().executorCreate({ device: index, updateThreads, scaleCells: 2 * cells, timelineCapacity: 1 << 16 });
   }
 
-  /** Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. */
-  begin(step: number, settings: UpdateSettings): void {
-    this.#idsBefore = this.#ids;
-    this.#ids = new Float64Array(this.#order.length);
-    const first = this.#instances === 0;
+  /**
+   * Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. Where not `guess`, speculated
+   * updates that may wait for the norm do.
+   */
+  begin(step: number, settings: UpdateSettings, guess: boolean): void {
+    const rest = this.#early ? this.#lateOrder : this.#order;
+    if (!this.#early) this.#startInstance(this.#order);
+    this.#early = false;
     this.#step = step;
+    this.#guess = guess;
     native().clearScale(this.#executor, this.#cell);
     native().setScale(this.#executor, cells + this.#cell, guessedScale(settings));
-    const tickets: Ticket[] = [];
+    this.#handOver(rest, settings);
+    this.#instances++;
+  }
+
+  /**
+   * The step is over: the first fetches of the next one start. They ask for nothing but this step, so that they are as good
+   * when their step begins, unless something else uses the GPU's slots before it: see `forgetEarly`.
+   */
+  beginEarly(): void {
+    if (this.#early || this.#earlyOrder.length === 0) return;
+    this.#startInstance([...this.#earlyOrder, ...this.#lateOrder]);
+    this.#early = true;
+    this.#step++;
+    this.#handOver(this.#earlyOrder, null);
+  }
+
+  /** Everything handed over is done, and slots are about to be used by others: the next step fetches again. */
+  forgetEarly(): void {
+    if (!this.#early) return;
+    this.#early = false;
+    this.#ids = this.#idsBefore;
+    this.#idsBefore = this.#idsEarlier;
+    this.#step--;
+  }
+
+  get isEarly(): boolean {
+    return this.#early;
+  }
+
+  /** Waits for the fetches of the next step, or for all that came before them. */
+  settleEarly(which: 'fetches' | 'before'): void {
+    const fetches = this.#earlyOrder.map((index) => this.#ids[index]!);
+    const ids = which === 'fetches' ? fetches : [...this.#idsBefore].filter((id) => id > 0);
+    if (this.#early) native().wait(this.#executor, ids as TicketId[], 'settle');
+  }
+
+  #startInstance(order: readonly number[]): void {
+    this.#idsEarlier = this.#idsBefore;
+    this.#idsBefore = this.#ids;
+    this.#ids = new Float64Array(order.length);
     this.#firstId = this.#nextId;
-    for (const index of this.#order) {
+    this.#issuedOrder = order;
+  }
+
+  #handOver(order: readonly number[], settings: UpdateSettings | null): void {
+    const first = this.#instances === 0;
+    const tickets: Ticket[] = [];
+    for (const index of order) {
       const id = this.#nextId++;
       this.#ids[index] = id;
       tickets.push(this.#translate(this.#options.plan.tickets[index]!, id as TicketId, settings, first));
     }
-    this.#instances++;
     native().submit(this.#executor, tickets);
+  }
+
+  /** Whether the chunk's update was made before the norm was known. */
+  hasGuessed(chunk: ChunkId): boolean {
+    return this.#guess || !this.#mayWait.has(chunk);
   }
 
   get #cell(): number {
@@ -103,6 +175,17 @@ export class Walker {
   get #firstMoment(): number {
     return (this.#instances - 1) * this.#options.plan.moments.length;
   }
+
+  /** For tickets that belong to no plan. */
+  readonly beside: ParkingLanes = {
+    nextId: () => this.#nextId++ as TicketId,
+    submit: (tickets) => native().submit(this.#executor, tickets),
+    wait: (ticket) => void native().wait(this.#executor, [ticket], 'activation'),
+    mark: () => {
+      if (this.#lastMoment >= 0) native().reachMoment(this.#executor, this.#lastMoment);
+      return this.#lastMoment;
+    },
+  };
 
   /** Waits for what moment `index` needs; returns milliseconds blocked. */
   enter(index: number): number {
@@ -130,9 +213,9 @@ export class Walker {
   /** Tickets of the newest instance that move `chunk`. */
   ticketsOf(chunk: ChunkId): TicketId[] {
     if (this.#instances === 0) return [];
-    return this.#options.plan.tickets
-      .filter((ticket) => ticket.chunk === chunk)
-      .map(({ id }) => this.#ids[id]! as TicketId);
+    // The first fetches of the next step are no more than that.
+    const ids = this.#early ? this.#idsBefore : this.#ids;
+    return this.#options.plan.tickets.filter((ticket) => ticket.chunk === chunk).map(({ id }) => ids[id]! as TicketId);
   }
 
   /** The last moment of the newest instance, or -1. */
@@ -171,13 +254,23 @@ export class Walker {
 
   /** The compute of moment `index` is done (or on its stream). */
   leave(index: number): void {
-    native().reachMoment(this.#executor, this.#firstMoment + index);
+    this.#lastMoment = this.#firstMoment + index;
+    native().reachMoment(this.#executor, this.#lastMoment);
   }
 
   /** Waits until these plan tickets of the newest instance are done. */
   waitFor(tickets: Iterable<PlanTicket>, cause: string): void {
     const ids = Array.from(tickets, ({ id }) => this.#ids[id]! as TicketId);
     if (ids.length > 0) native().wait(this.#executor, ids, cause);
+  }
+
+  /** Waits until the gradients of the micro-batches before `microBatch` are summed where they rest. */
+  waitForSums(microBatch: number): void {
+    const { tickets } = this.#options.plan;
+    this.waitFor(
+      tickets.filter((ticket) => ticket.kind === 'gradient' && (ticket.microBatch ?? -1) < microBatch),
+      'sums',
+    );
   }
 
   /** The factor for this step's gradients: deferred updates go once it is set. */
@@ -246,13 +339,15 @@ export class Walker {
     this.#executor = this.#create();
     this.#instances = 0;
     this.#nextId = 1;
+    this.#lastMoment = -1;
+    this.#early = false;
   }
 
   dispose(): void {
     native().executorDestroy(this.#executor);
   }
 
-  #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings, first: boolean): Ticket {
+  #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings | null, first: boolean): Ticket {
     const { plan, homes } = this.#options;
     const after: TicketId[] = ticket.after.map((earlier) => this.#ids[earlier]! as TicketId);
     let afterMoment = -1;
@@ -294,7 +389,7 @@ export class Walker {
       case 'update':
         return ticket.cause === 'accumulate'
           ? { ...common, ...this.#accumulation(ticket, at) }
-          : { ...common, ...this.#update(ticket, at, settings) };
+          : { ...common, ...this.#update(ticket, at, settings!) };
     }
   }
 
@@ -340,8 +435,12 @@ export class Walker {
       parameterOut: { ...at(ticket.to), dtype: computeCode },
       segments: segmentsOf(layout, ticket.chunk),
       groups: settings.groups,
-      scaleCell: chunkPlan.update === 'deferred' ? this.#cell : cells + this.#cell,
+      scaleCell: this.#waitsForNorm(chunkPlan) ? this.#cell : cells + this.#cell,
     };
+  }
+
+  #waitsForNorm({ chunk, update }: ChunkPlan): boolean {
+    return update === 'deferred' || (update === 'speculated' && !this.hasGuessed(chunk));
   }
 
   /** Gradients rest as sums in the state's type where there are several micro-batches. */
@@ -375,6 +474,16 @@ export function segmentsOf(layout: Layout, chunk: ChunkId): UpdateSegment[] {
     count: elements,
     group,
   }));
+}
+
+/** Fetches that may start as soon as the step before is over: they wait for no moment and nothing but each other. */
+function earlyFetches({ tickets }: Plan, order: readonly number[]): ReadonlySet<number> {
+  const early = new Set<number>();
+  for (const index of order) {
+    const { cause, afterMoment, after } = tickets[index]!;
+    if (cause === 'fetch' && afterMoment < 0 && after.every((earlier) => early.has(earlier))) early.add(index);
+  }
+  return early;
 }
 
 /** Tickets in an order in which every one comes after what it waits for and urgent ones come early. */

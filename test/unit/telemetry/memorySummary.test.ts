@@ -59,6 +59,15 @@ test('what lives where, what moved, and where the time went', () => {
   `);
 });
 
+test('what became of guesses, where there were any', () => {
+  const guesses = { right: 90, redone: 5, waited: 4 };
+  expect(
+    movementText({ ...report, guesses })
+      .split('\n')
+      .at(-1),
+  ).toBe('updates before the norm: kept in 90 steps, made again in 5, held back in 4');
+});
+
 test('spans that overlap get lanes of their own, as few as possible', () => {
   const packer = new SpanPacker();
   const spans = [
