@@ -2,17 +2,14 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <new>
-#include <unordered_map>
-#include <vector>
 
+#include "core/heap.h"
 #include "core/outOfMemory.h"
 
 namespace tierra::cpuAllocator {
@@ -21,9 +18,9 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kPage = 4096;
-// From here on blocks are mappings of their own, which go back to the system whole.
-constexpr size_t kMapped = size_t{1} << 20;
-// A loop whose sizes never repeat would cache without end: beyond this, or the most that was ever live, all of it goes.
+// From here on blocks end on pages.
+constexpr size_t kWholePages = size_t{1} << 20;
+// What is free is kept for the next time, up to this or the most that was ever live.
 constexpr int64_t kLeastCacheLimit = int64_t{64} << 20;
 // More than any machine has, and sums of it still fit.
 constexpr size_t kLargestRequest = size_t{1} << 60;
@@ -36,25 +33,11 @@ struct alignas(kAlignment) Header {
 
 size_t roundUp(size_t bytes, size_t step) { return (bytes + step - 1) / step * step; }
 
-// Small blocks in eight steps per doubling, so that they meet again in few lists; mapped ones in pages.
+// Small blocks in eight steps per doubling, so that what one leaves another can take.
 size_t blockBytesFor(size_t bytes) {
   const size_t whole = bytes + sizeof(Header);
-  if (whole >= kMapped) return roundUp(whole, kPage);
+  if (whole >= kWholePages) return roundUp(whole, kPage);
   return roundUp(whole, std::max(kAlignment, std::bit_floor(whole) / 8));
-}
-
-Header* fromSystem(size_t blockBytes) {
-  if (blockBytes < kMapped) return static_cast<Header*>(std::aligned_alloc(kAlignment, blockBytes));
-  void* mapped = mmap(nullptr, blockBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return mapped == MAP_FAILED ? nullptr : static_cast<Header*>(mapped);
-}
-
-void toSystem(Header* block) {
-  if (block->blockBytes < kMapped) {
-    std::free(block);
-  } else {
-    munmap(block, block->blockBytes);
-  }
 }
 
 class Allocator final : public c10::Allocator {
@@ -84,12 +67,12 @@ class Allocator final : public c10::Allocator {
   void setCap(int64_t bytes) {
     const std::lock_guard lock(mutex_);
     cap_ = bytes;
-    if (stats_.reserved > cap_) dropCache();
+    if (stats_.reserved > cap_) release(stats_.reserved - cap_);
   }
 
   void emptyCache() {
     const std::lock_guard lock(mutex_);
-    dropCache();
+    release(stats_.reserved);
   }
 
  private:
@@ -99,57 +82,41 @@ class Allocator final : public c10::Allocator {
     const auto size = static_cast<int64_t>(blockBytes);
     const std::lock_guard lock(mutex_);
     if (stats_.allocated + size > cap_) refuse(size);
-    Header* block = fromCache(blockBytes);
-    if (block == nullptr) block = reserve(blockBytes);
+    char* data = heap_.takeCommitted(blockBytes);
+    if (data == nullptr) data = grow(blockBytes);
+    auto* block = reinterpret_cast<Header*>(data);
+    block->blockBytes = blockBytes;
     stats_.allocated += size;
     stats_.peak = std::max(stats_.peak, stats_.allocated);
     mostLive_ = std::max(mostLive_, stats_.allocated);
     return block;
   }
 
-  Header* fromCache(size_t blockBytes) {
-    const auto found = cache_.find(blockBytes);
-    if (found == cache_.end() || found->second.empty()) return nullptr;
-    Header* block = found->second.back();
-    found->second.pop_back();
-    return block;
-  }
-
-  Header* reserve(size_t blockBytes) {
-    const auto size = static_cast<int64_t>(blockBytes);
-    if (stats_.reserved + size > cap_) dropCache();
-    Header* block = fromSystem(blockBytes);
-    if (block == nullptr) {
-      dropCache();
-      block = fromSystem(blockBytes);
-    }
-    if (block == nullptr) refusedBySystem(blockBytes);
-    block->blockBytes = blockBytes;
-    stats_.reserved += size;
+  char* grow(size_t blockBytes) {
+    const int64_t over = stats_.reserved + static_cast<int64_t>(roundUp(blockBytes, kPage)) - cap_;
+    if (over > 0) release(over);
+    const Heap::Taken taken = heap_.takeGrowing(blockBytes);
+    if (taken.data == nullptr) refusedBySystem(blockBytes);
+    stats_.reserved += static_cast<int64_t>(taken.grown);
     ++stats_.systemAllocations;
-    return block;
+    return taken.data;
   }
 
   void put(Header* block) noexcept {
     const std::lock_guard lock(mutex_);
-    stats_.allocated -= static_cast<int64_t>(block->blockBytes);
+    const size_t blockBytes = block->blockBytes;
+    stats_.allocated -= static_cast<int64_t>(blockBytes);
     try {
-      cache_[block->blockBytes].push_back(block);
+      heap_.give(reinterpret_cast<char*>(block), blockBytes);
+      const int64_t spare = stats_.reserved - stats_.allocated - std::max(kLeastCacheLimit, mostLive_);
+      const int64_t over = std::max(spare, stats_.reserved - cap_);
+      if (over > 0) release(over);
     } catch (const std::bad_alloc&) {
-      stats_.reserved -= static_cast<int64_t>(block->blockBytes);
-      toSystem(block);
+      // No memory for the books: the range is lost, which is less than what the process is about to lose.
     }
-    const int64_t cached = stats_.reserved - stats_.allocated;
-    if (cached > std::max(kLeastCacheLimit, mostLive_) || stats_.reserved > cap_) dropCache();
   }
 
-  void dropCache() noexcept {
-    for (auto& [blockBytes, blocks] : cache_) {
-      stats_.reserved -= static_cast<int64_t>(blockBytes * blocks.size());
-      for (Header* block : blocks) toSystem(block);
-    }
-    cache_.clear();
-  }
+  void release(int64_t bytes) { stats_.reserved -= static_cast<int64_t>(heap_.release(static_cast<size_t>(bytes))); }
 
   [[noreturn]] void refusedBySystem(size_t bytes) const {
     throw c10::OutOfMemoryError(c10::SourceLocation{__func__, __FILE__, __LINE__},
@@ -163,7 +130,7 @@ class Allocator final : public c10::Allocator {
   Stats stats_;
   int64_t cap_ = std::numeric_limits<int64_t>::max();
   int64_t mostLive_ = 0;
-  std::unordered_map<size_t, std::vector<Header*>> cache_;
+  Heap heap_;
 };
 
 // Never destroyed: tensors in static storage are freed after our own statics would be.

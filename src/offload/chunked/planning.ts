@@ -31,6 +31,8 @@ export interface Watched {
   readonly visits: readonly Visit[];
   readonly parked: readonly ParkEvent[];
   readonly floorBytes: number;
+  /** What libtorch's allocator held at most beyond what was in use: gaps between blocks. */
+  readonly gapBytes: number;
 }
 
 /** A plan, what it was made from, and the model it is for. */
@@ -48,7 +50,9 @@ export interface Compiled {
 
 /** Runs one micro-batch on scratch parameters. */
 export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, device }: ChunkStoreOptions): Watched {
-  const floorBytes = native().memoryStats(device).allocatedBytes;
+  native().emptyCache();
+  const before = native().memoryStats(device);
+  const floorBytes = before.allocatedBytes;
   const host = new TraceHost(units, dtype, device);
   let cold: readonly Visit[] = [];
   try {
@@ -72,7 +76,9 @@ export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, 
           afterBytes: visit.afterBytes - floorBytes,
         },
   );
-  return { visits, parked: host.parked, floorBytes };
+  const heldBytes = native().memoryStats(device).reservedBytes - before.reservedBytes;
+  const gapBytes = Math.max(0, heldBytes - Math.max(0, ...visits.map(({ peakBytes }) => peakBytes)));
+  return { visits, parked: host.parked, floorBytes, gapBytes };
 }
 
 /** Caches, threads and clocks are cold in a first run, which matters in short ones: those are timed in a second. */
@@ -99,7 +105,7 @@ export function compileStep(
     course === null
       ? { trace: forwardTrace(map, each.flat()), absent: new Set<number>() }
       : trainingTrace(map, each, course);
-  const floorBytes = Math.max(...watched.map((one) => one.floorBytes));
+  const floorBytes = Math.max(...watched.map((one) => one.floorBytes + one.gapBytes));
   const parking = largestNeed(watched, course, options);
   const plan = compilePlan(map, trace, floorBytes, parkingBytes(parking), options);
   return { course, watched, map, trace, absent, plan, parking };

@@ -49,6 +49,8 @@ export class StepRecorder {
   readonly #observer: StoreObserver;
   readonly #summary: PlanSummary;
   #totals = new Totals();
+  /** Bytes moved for a step before it began: counted when it ends. */
+  readonly #ahead = new Map<LaneName, number>();
   /** Newest first: what still runs may be some steps old. */
   #issued: readonly IssuedStep[] = [];
   /** Steps before this one are not in the totals, nor is what they left running. */
@@ -111,6 +113,8 @@ export class StepRecorder {
       this.#totals = new Totals();
       this.#firstCounted = this.#step;
     }
+    for (const [lane, bytes] of this.#ahead) add(this.#totals.bytes, lane, bytes);
+    this.#ahead.clear();
     this.#totals.steps++;
     this.#totals.stepUs += durationUs;
     this.#totals.computeUs += this.#stepComputeUs;
@@ -175,7 +179,8 @@ export class StepRecorder {
     // What is not among the planned tickets is done again because the norm disagreed with a guess.
     const step = this.#find(ticket)?.step;
     const isPlanned = lane !== 'stage' && lane !== 'save';
-    if (isPlanned && (step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
+    if (isPlanned && (step ?? 0) > this.#step) add(this.#ahead, lane, bytes);
+    else if (isPlanned && (step ?? this.#step) >= this.#firstCounted) add(this.#totals.bytes, lane, bytes);
     if (this.#observer.timeline === undefined) return;
     const again = step === undefined && span.name !== 'activation' ? { again: 'clipped' } : {};
     const details = { step: step ?? this.#step, chunk, bytes, ticket, ...again };

@@ -140,7 +140,7 @@ export class Walker {
   settleEarly(which: 'fetches' | 'before'): void {
     const fetches = this.#earlyOrder.map((index) => this.#ids[index]!);
     const ids = which === 'fetches' ? fetches : [...this.#idsBefore].filter((id) => id > 0);
-    if (this.#early) native().wait(this.#executor, ids as TicketId[], 'settle');
+    if (this.#early) native().wait(this.#executor, ids as TicketId[], 'drain');
   }
 
   #startInstance(order: readonly number[]): void {
