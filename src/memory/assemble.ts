@@ -18,16 +18,37 @@ export interface Assembly {
   readonly otherBytes: PerTier;
 }
 
+interface AssembleOptions {
+  readonly steps: number;
+  readonly cyclic: boolean;
+  readonly lead: number;
+  readonly slack: number;
+  readonly eviction: Eviction;
+}
+
 /** A plan's tickets and moments, or those of several steps in a row. */
-export function assemble(
-  { model, placement }: Assembly,
-  options: {
-    readonly steps: number;
-    readonly cyclic: boolean;
-    readonly lead: number;
-    readonly slack: number;
-    readonly eviction: Eviction;
-  },
+export function assemble({ model, placement }: Assembly, options: AssembleOptions): EmitContext {
+  const first = draftSteps({ model, placement }, options, null);
+  if (!options.cyclic) return first;
+  const counts = stayCounts(first);
+  // Where a ring's slots do not divide its stays, they are dealt again now that the stays are known.
+  const uneven = ringNames.some((ring) => {
+    const { count } = placement.staging[ring];
+    return count > 0 && counts[ring] > count && counts[ring] % count !== 0;
+  });
+  return uneven ? draftSteps({ model, placement }, options, counts) : first;
+}
+
+const ringNames = ['fetch', 'gradient', 'unpark', 'state', 'accumulate', 'out'] as const;
+type StayCounts = Readonly<Record<(typeof ringNames)[number], number>>;
+
+const stayCounts = ({ rings }: EmitContext): StayCounts =>
+  Object.fromEntries(ringNames.map((ring) => [ring, rings[ring].count])) as StayCounts;
+
+function draftSteps(
+  { model, placement }: Pick<Assembly, 'model' | 'placement'>,
+  options: AssembleOptions,
+  counts: StayCounts | null,
 ): EmitContext {
   const arenas = fillArenas(model, placement);
   const draft = new Draft(options.cyclic, model.trace.moments.length);
@@ -44,12 +65,12 @@ export function assemble(
       [...residency[pool].exit].map(([chunk, slot]) => ({ chunk: chunkId(chunk), slot: arenas.pools[pool][slot]! })),
     ),
     rings: {
-      fetch: new Ring(draft, staging.fetch),
-      gradient: new Ring(draft, staging.gradient),
-      unpark: new Ring(draft, staging.unpark),
-      state: new Ring(draft, staging.state),
-      accumulate: new Ring(draft, staging.accumulate),
-      out: new Ring(draft, staging.out),
+      fetch: new Ring(draft, staging.fetch, counts?.fetch),
+      gradient: new Ring(draft, staging.gradient, counts?.gradient),
+      unpark: new Ring(draft, staging.unpark, counts?.unpark),
+      state: new Ring(draft, staging.state, counts?.state),
+      accumulate: new Ring(draft, staging.accumulate, counts?.accumulate),
+      out: new Ring(draft, staging.out, counts?.out),
     },
     parameterReady: new Map(),
     stateReady: new Map(),

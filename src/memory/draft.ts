@@ -94,21 +94,33 @@ export interface Stay {
   readonly freedBy: number[];
 }
 
-/** Staging slots taken in turn. Whoever takes a slot waits for the stay before; the first ones for the step before. */
+/**
+ * Staging slots taken in turn. Whoever takes a slot waits for the stay before; the first ones for the step before. In a step
+ * that repeats, slots are dealt so that each rests as long as the others also across its end: simple turns would
+ * give the last and the first stay one slot wherever the slots do not divide the stays.
+ */
 export class Ring {
   readonly #draft: Draft;
   readonly #slots: readonly SlotId[];
+  /** Stays of one step, where they are known beforehand. */
+  readonly #expected: number;
   readonly #stays: { readonly ticket: DraftTicket; readonly stay: Stay }[] = [];
 
-  constructor(draft: Draft, slots: readonly SlotId[]) {
+  constructor(draft: Draft, slots: readonly SlotId[], expected = 0) {
     this.#draft = draft;
     this.#slots = slots;
+    this.#expected = expected;
     draft.atEnd(() => this.#link());
+  }
+
+  /** Stays so far. */
+  get count(): number {
+    return this.#stays.length;
   }
 
   /** The slot that the next ticket will fill; `bind` it to that ticket. */
   next(): SlotId {
-    return this.#slots[this.#stays.length % this.#slots.length]!;
+    return this.#slots[dealt(this.#stays.length, this.#slots.length, this.#expected)]!;
   }
 
   take(ticket: DraftTicket): Stay {
@@ -118,15 +130,21 @@ export class Ring {
   }
 
   #link(): void {
-    const depth = this.#slots.length;
-    this.#stays.forEach(({ ticket }, turn) => {
-      const before = this.#stays[turn - depth];
-      if (before !== undefined) for (const index of before.stay.freedBy) ticket.after.push(index);
-      else if (this.#draft.cyclic) {
-        const count = this.#stays.length;
-        const lastTurn = count - 1 - ((count - 1 - turn) % depth);
-        for (const index of this.#stays[lastTurn]!.stay.freedBy) ticket.afterPrevious.push(index);
-      }
-    });
+    const last = new Map(this.#stays.map(({ stay }) => [stay.slot, stay]));
+    const before = new Map<SlotId, Stay>();
+    for (const { ticket, stay } of this.#stays) {
+      const earlier = before.get(stay.slot);
+      if (earlier !== undefined) for (const index of earlier.freedBy) ticket.after.push(index);
+      else if (this.#draft.cyclic) for (const index of last.get(stay.slot)!.freedBy) ticket.afterPrevious.push(index);
+      before.set(stay.slot, stay);
+    }
   }
+}
+
+/** Position of turn `turn` among `slots`, when a cycle has `cycle` turns (0: not known): rounds of nearly equal length. */
+function dealt(turn: number, slots: number, cycle: number): number {
+  if (cycle <= slots || cycle % slots === 0) return turn % slots;
+  const rounds = Math.ceil(cycle / slots);
+  const round = Math.floor((turn * rounds) / cycle);
+  return turn - Math.ceil((round * cycle) / rounds);
 }

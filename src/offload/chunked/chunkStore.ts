@@ -68,8 +68,7 @@ export class ChunkStore implements ParameterStore {
     const known = this.#compiled?.course;
     if (known == null) {
       this.dispose();
-      this.#compiled = this.#watchAndPlan(course, [], trace);
-      this.#open(this.#compiled, this.#options);
+      this.#start(course, trace);
       return;
     }
     const change = changeOf(known, course);
@@ -79,9 +78,14 @@ export class ChunkStore implements ParameterStore {
   }
 
   prepareForward(trace: TraceRun): void {
-    if (this.#planned !== null) return;
-    this.#compiled = this.#watchAndPlan(null, [], trace);
-    this.#open(this.#compiled, this.#options);
+    if (this.#planned === null) this.#start(null, trace);
+  }
+
+  /** From nothing. */
+  #start(course: StepCourse | null, trace: TraceRun): void {
+    const compiled = this.#watchAndPlan(course, [], trace);
+    this.#open(compiled, this.#options);
+    this.#compiled = compiled;
   }
 
   depart(microBatch: number, course: StepCourse, trace: TraceRun): void {
@@ -101,7 +105,8 @@ export class ChunkStore implements ParameterStore {
 
   /** Takes the arenas and places first values. */
   #open(compiled: Compiled, options: ChunkStoreOptions): Planned {
-    native().setMemoryCap(options.device, options.budgets.gpu - compiled.plan.arenaBytes.gpu);
+    const { contextBytes, plan } = compiled;
+    native().setMemoryCap(options.device, options.budgets.gpu - contextBytes - plan.arenaBytes.gpu);
     try {
       this.#planned = openPlanned(compiled, options);
       placeValues(this.#planned, options);
@@ -413,7 +418,8 @@ export class ChunkStore implements ParameterStore {
   #useWith(workingBytes: number): TierUse[] {
     const { budgets, disk } = this.#options;
     const arenas = this.#planned?.tiers.bytes ?? { gpu: 0, host: 0, nvme: 0 };
-    const uses: TierUse[] = [{ tier: 'gpu', usedBytes: arenas.gpu + workingBytes, budgetBytes: budgets.gpu }];
+    const gpu = arenas.gpu + (this.#compiled?.contextBytes ?? 0) + workingBytes;
+    const uses: TierUse[] = [{ tier: 'gpu', usedBytes: gpu, budgetBytes: budgets.gpu }];
     if (arenas.host > 0) uses.push({ tier: 'host', usedBytes: arenas.host, budgetBytes: budgets.host });
     // A disk without a budget of its own is as large as what was reserved on it.
     const diskBytes = disk?.sizeBytes ?? arenas.nvme;
@@ -436,6 +442,7 @@ export class ChunkStore implements ParameterStore {
     const planned = this.#planned;
     planned?.recorder.collect();
     this.#planned = null;
+    this.#compiled = null;
     this.#walk.end();
     this.#depth = 0;
     this.#unrepaired = false;

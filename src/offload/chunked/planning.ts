@@ -13,6 +13,7 @@ import {
 import { native } from '../../native/load.ts';
 import type { Unit } from '../../nn/index.ts';
 import { dtypeBytes, dtypeCode } from '../../tensor/index.ts';
+import { contextBytes } from '../device.ts';
 import { Parking } from '../parking/parking.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { StepCourse, TraceRun } from '../store.ts';
@@ -33,6 +34,8 @@ export interface Watched {
   readonly floorBytes: number;
   /** What libtorch's allocator held at most beyond what was in use: gaps between blocks. */
   readonly gapBytes: number;
+  /** What the device's context takes beside all that. */
+  readonly contextBytes: number;
 }
 
 /** A plan, what it was made from, and the model it is for. */
@@ -46,6 +49,7 @@ export interface Compiled {
   readonly absent: ReadonlySet<number>;
   readonly plan: Plan;
   readonly parking: ParkingNeed | null;
+  readonly contextBytes: number;
 }
 
 /** Runs one micro-batch on scratch parameters. */
@@ -78,7 +82,7 @@ export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, 
   );
   const heldBytes = native().memoryStats(device).reservedBytes - before.reservedBytes;
   const gapBytes = Math.max(0, heldBytes - Math.max(0, ...visits.map(({ peakBytes }) => peakBytes)));
-  return { visits, parked: host.parked, floorBytes, gapBytes };
+  return { visits, parked: host.parked, floorBytes, gapBytes, contextBytes: contextBytes(device) };
 }
 
 /** Caches, threads and clocks are cold in a first run, which matters in short ones: those are timed in a second. */
@@ -106,9 +110,10 @@ export function compileStep(
       ? { trace: forwardTrace(map, each.flat()), absent: new Set<number>() }
       : trainingTrace(map, each, course);
   const floorBytes = Math.max(...watched.map((one) => one.floorBytes + one.gapBytes));
+  const context = Math.max(...watched.map((one) => one.contextBytes));
   const parking = largestNeed(watched, course, options);
-  const plan = compilePlan(map, trace, floorBytes, parkingBytes(parking), options);
-  return { course, watched, map, trace, absent, plan, parking };
+  const plan = compilePlan(map, trace, floorBytes + context, parkingBytes(parking), options);
+  return { course, watched, map, trace, absent, plan, parking, contextBytes: context };
 }
 
 function largestNeed(
