@@ -54,7 +54,8 @@ describe('counting', () => {
     expect(stats().reservedBytes).toBe(settled.reservedBytes);
     native().emptyCache();
     expect(stats().reservedBytes).toBeLessThan(settled.reservedBytes);
-    expect(stats().reservedBytes).toBe(stats().allocatedBytes);
+    // Pages that live blocks share with free space stay.
+    expect(stats().reservedBytes - stats().allocatedBytes).toBeLessThan(MiB);
     expect(native().liveTensors()).toBe(live);
   });
 
