@@ -117,8 +117,8 @@ export interface ParameterStore extends UnitHost {
   /** Whether parameters travel between tiers, so that fewer visits to a unit save time. */
   readonly moves: boolean;
   /**
-   * Called before the first step, and whenever a step's course changes. Stores that plan run `trace` once or not at
-   * all; its results are thrown away.
+   * Called before the first step, and whenever a step's course changes. Stores that plan run `trace` once or twice,
+   * the same on every rank, others not at all; its results are thrown away.
    */
   prepare(course: StepCourse, trace: TraceRun): void;
   /**

@@ -99,7 +99,7 @@ export class ChunkStore implements ParameterStore {
   /** Watches a micro-batch, which stands for all after those in `before`, and plans. `course` null: forward passes only. */
   #watchAndPlan(course: StepCourse | null, before: readonly Watched[], trace: TraceRun): Compiled {
     native().setMemoryCap(this.#options.device, this.#options.budgets.gpu);
-    const watched = watchMicroBatch(this.#units, trace, this.#options);
+    const watched = watchMicroBatch(this.#units, trace, this.#options, course?.order === undefined);
     return compileStep(this.#units, course, [...before, watched], this.#options);
   }
 

@@ -52,17 +52,24 @@ export interface Compiled {
   readonly contextBytes: number;
 }
 
-/** Runs one micro-batch on scratch parameters. */
-export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, device }: ChunkStoreOptions): Watched {
+/**
+ * Runs one micro-batch on scratch parameters, and `again` to time it: caches, threads and clocks are cold in a first run. How
+ * often must not depend on times, since runs on several ranks may have to meet.
+ */
+export function watchMicroBatch(
+  units: readonly Unit[],
+  run: TraceRun,
+  { dtype, device }: ChunkStoreOptions,
+  again: boolean,
+): Watched {
   native().emptyCache();
   const before = native().memoryStats(device);
   const floorBytes = before.allocatedBytes;
   const host = new TraceHost(units, dtype, device);
   let cold: readonly Visit[] = [];
   try {
-    const began = performance.now();
     run(host);
-    if (performance.now() - began < longestColdMs) {
+    if (again) {
       cold = [...host.visits];
       host.restart();
       run(host);
@@ -85,9 +92,6 @@ export function watchMicroBatch(units: readonly Unit[], run: TraceRun, { dtype, 
   return { visits, parked: host.parked, floorBytes, gapBytes, contextBytes: contextBytes(device) };
 }
 
-/** Caches, threads and clocks are cold in a first run, which matters in short ones: those are timed in a second. */
-const longestColdMs = 20_000;
-
 /** What libtorch allocates once it allocates in the first run. */
 function withPeaksOf(cold: readonly Visit[], warm: readonly Visit[]): readonly Visit[] {
   if (cold.length !== warm.length) return warm;
@@ -104,7 +108,9 @@ export function compileStep(
   const { groupOf, chunkElements } = options;
   const each = watched.map(({ visits }) => visits);
   const layout = { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) };
-  const map = mapModel(each.flat(), layout, course === null ? [] : units);
+  // A pipeline's rank knows units that are not its own; every other step updates all, used or not.
+  const others = course === null || course.order !== undefined ? [] : units;
+  const map = mapModel(each.flat(), layout, others);
   const { trace, absent } =
     course === null
       ? { trace: forwardTrace(map, each.flat()), absent: new Set<number>() }
