@@ -10,14 +10,19 @@ const root = path.resolve(import.meta.dirname, '../..');
 const example = (name: string): string => path.join(root, 'examples', name, 'config.yaml');
 
 /** Runs an example from the repository's root, but writes everything into `folder`. */
-function train(folder: string, name: string, sets: readonly string[]): ReturnType<typeof run> {
+function train(
+  folder: string,
+  name: string,
+  sets: readonly string[],
+  command: readonly string[] = ['train'],
+): ReturnType<typeof run> {
   const all = [
     ...[`train.output=${path.join(folder, 'out')}`, `data.cache=${path.join(folder, 'cache')}`],
     ...['data.maxBytes=300KiB', 'train.logEvery=1', 'train.evaluateEvery=null', 'train.evaluateBatches=1'],
     ...['train.saveEvery=null', 'sample.tokens=4', 'runtime.threads=2', 'runtime.optimizerThreads=2'],
     ...sets,
   ];
-  return run(root, ['train', example(name), ...all.flatMap((set) => ['--set', set])]);
+  return run(root, [...command, example(name), ...all.flatMap((set) => ['--set', set])]);
 }
 
 describe('examples/01-first-run', () => {
@@ -65,4 +70,24 @@ describe('examples/02-bigger-than-memory', () => {
     expect(new Set(events.map(({ args }) => args?.step))).toContain(2);
     expect(existsSync(path.join(folder, 'out', 'checkpoints'))).toBe(true);
   });
+});
+
+describe('examples/03-zero', () => {
+  it('trains on two processes in the figures of one, and one goes on from their checkpoint', async () => {
+    const folder = scratch();
+    const swap = (name: string): string => `memory.nvme.path=${path.join(folder, name)}`;
+    const two = await train(folder, '03-zero', ['train.steps=3', swap('a')], ['run', '-n', '2', '--log-dir', folder]);
+    expect(two).toMatchObject({ code: 0, stderr: '' });
+    expect(two.stdout).toMatch(/^step 3\/3 .* gpu \S+ MiB of 9\.0 MiB {2}cpu \S+ MiB of 4\.0 MiB {2}disk /m);
+    // Whole batches need more room than halves.
+    const room = ['memory.gpu=14MiB', 'memory.cpu=6MiB', swap('b')];
+    const alone = await train(scratch(), '03-zero', ['train.steps=3', ...room]);
+    expect(alone).toMatchObject({ code: 0, stderr: '' });
+    const [ofTwo, ofOne] = [lossesIn(two.stdout), lossesIn(alone.stdout)];
+    expect(Object.keys(ofTwo)).toEqual(['1', '2', '3']);
+    for (const [step, loss] of Object.entries(ofOne)) expect(Number(ofTwo[step])).toBeCloseTo(Number(loss), 3);
+    const further = await train(folder, '03-zero', ['train.steps=4', ...room]);
+    expect(further).toMatchObject({ code: 0, stderr: '' });
+    expect(Object.keys(lossesIn(further.stdout))).toEqual(['4']);
+  }, 600_000);
 });
