@@ -2,7 +2,7 @@
  * The units of our language models as lists of operators, as `src/models` computes them. Checked against traces of real
  * micro-batches: whoever changes a model's forward changes its list here.
  */
-import type { Gpt2, Llama } from '../models/index.ts';
+import type { Gpt2, Llama, MixtureConfig } from '../models/index.ts';
 import type { UnitInput, UnitOp } from './planOps.ts';
 
 /** Sizes of one micro-batch. */
@@ -126,6 +126,28 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
   const { sequences, length, elementBytes: size, wideBytes } = batch;
   const rows = sequences * length;
   const x = rows * width * size;
+  const isSilu = config.hidden_act === 'silu';
+  /** `copies` of an MLP that share the rows. */
+  const mlp = (input: string, output: string, count: number, copies: number): UnitOp[] => {
+    const shared = (op: UnitOp): UnitOp =>
+      copies === 1 ? op : { ...op, parameterGradientBytes: copies * (op.parameterGradientBytes ?? 0) };
+    return [
+      shared(linear(input, 'gate', [count, width, hidden], batch, config.mlp_bias)),
+      shared(linear(input, 'up', [count, width, hidden], batch, config.mlp_bias)),
+      ...gated(count * hidden * size, batch.fused && isSilu, isSilu),
+      shared(linear('product', output, [count, hidden, width], batch, config.mlp_bias)),
+    ];
+  };
+  /** Each token's row once per expert it goes to: copied, sorted, through the experts, put back, weighted, summed. */
+  const mixture = ({ num_local_experts: experts, num_experts_per_tok: k }: MixtureConfig): UnitOp[] => [
+    { ...linear('x2', 'routed', [rows, width, experts], batch, false), bytes: rows * experts * wideBytes },
+    { inputs: ['x2'], output: 'copies', bytes: k * x },
+    { inputs: ['copies'], output: 'sorted', bytes: k * x, savedBytes: 2 * rows * k * 8 },
+    ...mlp('sorted', 'results', rows * k, experts),
+    { inputs: ['results'], output: 'placed', bytes: k * x },
+    { inputs: ['placed', 'routed'], output: 'weighted', bytes: k * x, saves: ['placed'] },
+    { inputs: ['weighted'], output: 'down', bytes: x },
+  ];
   const block = (window: number | null): UnitOp[] => {
     const shape = { heads, kvHeads, headSize, window, dropout: config.attention_dropout };
     const normed = (name: string, count: number): UnitOp[] =>
@@ -144,10 +166,7 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias),
       { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
       ...rmsNorm('attended', 'x2', rows, width, batch),
-      linear('x2', 'gate', [rows, width, hidden], batch, config.mlp_bias),
-      linear('x2', 'up', [rows, width, hidden], batch, config.mlp_bias),
-      ...gated(rows * hidden * size, batch.fused && config.hidden_act === 'silu', config.hidden_act === 'silu'),
-      linear('product', 'down', [rows, hidden, width], batch, config.mlp_bias),
+      ...(config.mixture === undefined ? mlp('x2', 'down', rows, 1) : mixture(config.mixture)),
       { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
     ];
   };

@@ -1,6 +1,7 @@
 /**
  * The Llama family (Touvron et al. 2023): RMSNorm, rotary positions, grouped key/value heads, SwiGLU. Qwen2 adds biases
- * to query, key and value; Qwen3 norms queries and keys per head; Mistral limits attention to a window.
+ * to query, key and value; Qwen3 norms queries and keys per head; Mistral limits attention to a window; Mixtral (Jiang et al.
+ * 2024) has a mixture of experts in place of each block's MLP.
  */
 import {
   type ActivationName,
@@ -10,6 +11,7 @@ import {
   type LinearLayer,
   layers,
   Module,
+  MoeBlock,
   RMSNorm,
   Rotary,
   type RotaryScaling,
@@ -48,6 +50,17 @@ export interface LlamaConfig {
   readonly layer_types: readonly LayerType[] | null;
   readonly attention_dropout: number;
   readonly tie_word_embeddings: boolean;
+  /** Absent: one MLP per block. */
+  readonly mixture?: MixtureConfig;
+}
+
+/** Mixtral's own fields. */
+export interface MixtureConfig {
+  readonly num_local_experts: number;
+  readonly num_experts_per_tok: number;
+  /** Weight of each block's load-balance loss. */
+  readonly router_aux_loss_coef: number;
+  readonly router_jitter_noise: number;
 }
 
 class TokenEmbedding extends Module<[Tensor, ...unknown[]], Tensor> {
@@ -119,7 +132,7 @@ class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
   readonly input_layernorm: RMSNorm;
   readonly self_attn: LlamaAttention;
   readonly post_attention_layernorm: RMSNorm;
-  readonly mlp: SwiGLU;
+  readonly mlp: SwiGLU | MoeBlock;
 
   constructor(config: LlamaConfig, rotary: Rotary) {
     super();
@@ -127,11 +140,21 @@ class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
     this.input_layernorm = new RMSNorm(width, epsilon);
     this.self_attn = new LlamaAttention(config, rotary);
     this.post_attention_layernorm = new RMSNorm(width, epsilon);
-    this.mlp = new SwiGLU(width, config.intermediate_size, {
-      bias: config.mlp_bias,
-      init: init.normal(config.initializer_range),
-      activation: config.hidden_act,
-    });
+    const inner = { init: init.normal(config.initializer_range), activation: config.hidden_act };
+    const { mixture } = config;
+    this.mlp =
+      mixture === undefined
+        ? new SwiGLU(width, config.intermediate_size, { ...inner, bias: config.mlp_bias })
+        : new MoeBlock({
+            ...inner,
+            width,
+            hidden: config.intermediate_size,
+            experts: mixture.num_local_experts,
+            k: mixture.num_experts_per_tok,
+            normalize: true,
+            balanceWeight: mixture.router_aux_loss_coef,
+            jitter: mixture.router_jitter_noise,
+          });
   }
 
   forward(x: Tensor, context: BlockContext): Tensor {

@@ -18,6 +18,14 @@ export const tinyGpt2 = (changes: Partial<Gpt2Config> = {}): Gpt2Config => ({
   ...changes,
 });
 
+/** Four experts, two per token. */
+export const tinyMixture = {
+  num_local_experts: 4,
+  num_experts_per_tok: 2,
+  router_aux_loss_coef: 0.05,
+  router_jitter_noise: 0,
+};
+
 export const tinyLlama = (changes: Partial<LlamaConfig> = {}): LlamaConfig => ({
   vocab_size: 67,
   hidden_size: 32,

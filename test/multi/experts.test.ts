@@ -30,7 +30,7 @@ describe.skipIf(!nativeIsBuilt())('expert parallelism', () => {
   it.each(layouts)('on %i ranks', async (ranks, input) => {
     const all = await runRanks<ExpertsResult>(ranks, 'scripts/experts.ts', { input, timeoutSeconds: 120 });
     for (const [rank, { differences, received, rows, refusal }] of all.entries()) {
-      expect(Object.keys(differences)).toHaveLength(4);
+      expect(Object.keys(differences)).toHaveLength(5);
       for (const [name, furthest] of Object.entries(differences)) {
         expect(Math.max(...furthest), `rank ${rank}, ${name}`).toBeLessThan(1e-12);
       }

@@ -21,7 +21,7 @@ import { placeParameters } from '../../src/nn/index.ts';
 import type { Dtype } from '../../src/tensor/index.ts';
 import { openSafetensorsFolder } from '../../src/tensor/safetensors/index.ts';
 import { goldenModel, goldenNames, largestDifference, logitsOf } from '../cases/goldenModels.ts';
-import { tinyGpt2, tinyLlama } from '../cases/models.ts';
+import { tinyGpt2, tinyLlama, tinyMixture } from '../cases/models.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -165,6 +165,7 @@ describe.skipIf(reason !== '')(`transformers${reason}`, () => {
       },
       { name: 'qwen3', model: new Llama(tinyLlama({ qk_norm: true, head_dim: 16 })) },
       { name: 'mistral', model: new Llama(tinyLlama({ sliding_window: 5 })) },
+      { name: 'mixtral', model: new Llama(tinyLlama({ mixture: tinyMixture })) },
       { name: 'bf16', model: new Llama(tinyLlama()), dtype: 'bfloat16' },
     ];
     const ids = [0, 1].map((row) => Array.from({ length: 20 }, (_, i) => (i * 31 + row * 17 + 5) % 61));

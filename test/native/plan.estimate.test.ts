@@ -29,6 +29,10 @@ const llama = {
     vocab_size: 1000,
   },
 };
+const mixtral = {
+  architecture: 'mixtral',
+  config: { ...llama.config, intermediate_size: 352, num_local_experts: 4, num_experts_per_tok: 2 },
+};
 const qwen3 = { architecture: 'qwen3', config: { ...llama.config, head_dim: 64 } };
 
 afterEach(() => expect([native().liveArenas(), native().liveTensors()]).toEqual([0, 0]));
@@ -39,6 +43,7 @@ const shapes = [
   ['llama', llama, 'fp32'],
   ['llama', llama, 'bf16'],
   ['qwen3', qwen3, 'fp32'],
+  ['mixtral', mixtral, 'fp32'],
 ] as const;
 
 const cases = shapes.flatMap((shape) =>

@@ -1,5 +1,7 @@
 /** One model, one seed: losses, norms and every bit of the final state are the same wherever chunks live. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { Llama } from '../../src/models/index.ts';
+import { tinyLlama, tinyMixture } from '../cases/models.ts';
 import type { ModelBytes } from '../cases/placements.ts';
 import { placementsFor, updatesBy } from '../cases/placements.ts';
 import {
@@ -25,6 +27,11 @@ const scenarios: readonly Scenario[] = [
   scenario('SGD with momentum', { optimizer: { name: 'sgd', learningRate: 0.05 } }),
   scenario('Lion', { optimizer: { name: 'lion', learningRate: 1e-3 } }),
   scenario('recomputed activations', { memory: { activations: 'recompute' } }),
+  scenario(
+    'mixtures of experts',
+    { train: { accumulate: 2 }, memory: { activations: 'recompute' } },
+    { model: () => new Llama(tinyLlama({ mixture: tinyMixture, intermediate_size: 16 })) },
+  ),
   scenario('a unit used twice', {}, { model: () => new Twice(), chunkSize: 16 * 1024 }),
   scenario(
     'a unit used twice, three micro-batches',

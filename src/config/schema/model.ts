@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { bool, freeForm, oneOf, text } from './fields.ts';
 
-export const architectures = ['gpt2', 'llama', 'qwen2', 'qwen3', 'mistral'] as const;
+export const architectures = ['gpt2', 'llama', 'qwen2', 'qwen3', 'mistral', 'mixtral'] as const;
 
 const presetModel = z.strictObject({
   preset: text('name of a preset').describe('A shape that Tierra knows by name, with random weights.'),

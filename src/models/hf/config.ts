@@ -4,10 +4,10 @@ import { TierraError } from '../../core/errors.ts';
 import { nearest } from '../../core/nearest.ts';
 import { type ActivationName, activations, type RotaryScaling } from '../../nn/index.ts';
 import type { Gpt2Config } from '../gpt2.ts';
-import type { LayerType, LlamaConfig } from '../llama.ts';
+import type { LayerType, LlamaConfig, MixtureConfig } from '../llama.ts';
 import type { HfConfig } from '../presets.ts';
 
-export const modelTypes = ['gpt2', 'llama', 'mistral', 'qwen2', 'qwen3'] as const;
+export const modelTypes = ['gpt2', 'llama', 'mistral', 'mixtral', 'qwen2', 'qwen3'] as const;
 export type ModelType = (typeof modelTypes)[number];
 
 const size = z.int().positive();
@@ -72,6 +72,13 @@ const llamaSchema = z.object({
   tie_word_embeddings: z.boolean().default(false),
 });
 
+const mixtureSchema = z.object({
+  num_local_experts: size.default(8),
+  num_experts_per_tok: size.default(2),
+  router_aux_loss_coef: z.number().min(0).default(0.001),
+  router_jitter_noise: probability.default(0),
+});
+
 export type ModelFamily = ModelDescription['family'];
 
 export type ModelDescription =
@@ -107,20 +114,32 @@ function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig
   }
   const rope = rope_parameters ?? rope_scaling;
   const qwen = type === 'qwen2' || type === 'qwen3';
-  const window = type === 'mistral' || (qwen && use_sliding_window) ? (sliding_window ?? null) : null;
+  const window =
+    type === 'mistral' || type === 'mixtral' || (qwen && use_sliding_window) ? (sliding_window ?? null) : null;
   return {
     ...rest,
     num_key_value_heads: kvHeads,
     head_dim,
     rope_theta: rope?.rope_theta ?? parsed.rope_theta,
     rope_scaling: scaling(rope, parsed.max_position_embeddings, where),
-    attention_bias: type === 'qwen2' || (type !== 'mistral' && parsed.attention_bias),
+    attention_bias: type === 'qwen2' || (type !== 'mistral' && type !== 'mixtral' && parsed.attention_bias),
     attention_output_bias: (type === 'llama' || type === 'qwen3') && parsed.attention_bias,
     mlp_bias: type === 'llama' && parsed.mlp_bias,
     qk_norm: type === 'qwen3',
     sliding_window: type === 'mistral' && sliding_window === undefined ? mistralWindow : window,
     layer_types: qwen && window !== null ? layerTypes(parsed.layer_types, layers, max_window_layers, where) : null,
+    ...(type === 'mixtral' ? { mixture: mixture(raw, where) } : {}),
   };
+}
+
+function mixture(raw: HfConfig, where: string): MixtureConfig {
+  const parsed = parse(mixtureSchema, raw, where);
+  const { num_local_experts: experts, num_experts_per_tok: k } = parsed;
+  if (k <= experts) return parsed;
+  throw new TierraError(
+    'E_CONFIG',
+    `${where}: num_experts_per_tok (${k}) must not exceed num_local_experts (${experts})`,
+  );
 }
 
 function unknownType(type: unknown, where: string): TierraError {

@@ -11,6 +11,7 @@ const classNames: Readonly<Record<ModelType, string>> = {
   gpt2: 'GPT2LMHeadModel',
   llama: 'LlamaForCausalLM',
   mistral: 'MistralForCausalLM',
+  mixtral: 'MixtralForCausalLM',
   qwen2: 'Qwen2ForCausalLM',
   qwen3: 'Qwen3ForCausalLM',
 };
@@ -22,6 +23,7 @@ export function completeConfig(raw: HfConfig, { family, config }: ModelDescripti
     'rope_scaling',
     'attention_output_bias',
     'qk_norm',
+    'mixture',
     ...(raw.model_type === 'qwen2' ? ['attention_bias'] : []),
   ];
   if (family === 'llama') for (const field of own) delete known[field];
@@ -55,12 +57,14 @@ function llamaFields(config: LlamaConfig): HfConfig {
   const rope_parameters = rope === null ? {} : { rope_parameters: { ...rope, rope_theta: config.rope_theta } };
   return {
     model_type: llamaType(config),
+    ...config.mixture,
     ...(windowedByLayer(config) ? { use_sliding_window: true } : {}),
     ...rope_parameters,
   };
 }
 
 function llamaType(config: LlamaConfig): ModelType {
+  if (config.mixture !== undefined) return 'mixtral';
   if (config.qk_norm) return 'qwen3';
   if (windowedByLayer(config) || (config.attention_bias && !config.attention_output_bias)) return 'qwen2';
   return config.sliding_window === null ? 'llama' : 'mistral';

@@ -13,6 +13,10 @@ const gpt2Rules: readonly Rule[] = [
 const llamaRules: readonly Rule[] = [
   [/^embedding\.tokens\./, 'model.embed_tokens.'],
   [/^blocks\.(\d+)\.mlp\.(gate|up|down)\./, 'model.layers.$1.mlp.$2_proj.'],
+  [/^blocks\.(\d+)\.mlp\.router\.gate\./, 'model.layers.$1.block_sparse_moe.gate.'],
+  [/^blocks\.(\d+)\.mlp\.experts\.(\d+)\.gate\./, 'model.layers.$1.block_sparse_moe.experts.$2.w1.'],
+  [/^blocks\.(\d+)\.mlp\.experts\.(\d+)\.down\./, 'model.layers.$1.block_sparse_moe.experts.$2.w2.'],
+  [/^blocks\.(\d+)\.mlp\.experts\.(\d+)\.up\./, 'model.layers.$1.block_sparse_moe.experts.$2.w3.'],
   [/^blocks\.(\d+)\./, 'model.layers.$1.'],
   [/^head\.norm\./, 'model.norm.'],
   [/^head\.projection\./, 'lm_head.'],

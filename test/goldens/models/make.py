@@ -1,11 +1,12 @@
 """Makes the checkpoints and logits in this folder: tiny random models of transformers, saved as safetensors in fp32.
 
-python test/goldens/models/make.py     (torch 2.13.0+cpu, transformers 5.23.0)
+python test/goldens/models/make.py [name …]     (torch 2.13.0+cpu, transformers 5.23.0)
 """
 
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
 import transformers
@@ -40,9 +41,11 @@ cases = {
         **llama, use_sliding_window=True, sliding_window=4, max_window_layers=1), {}),
     "qwen3": (T.Qwen3ForCausalLM, T.Qwen3Config(**llama, head_dim=16), {}),
     "mistral": (T.MistralForCausalLM, T.MistralConfig(**llama, sliding_window=5), {}),
+    "mixtral": (T.MixtralForCausalLM, T.MixtralConfig(**llama, num_local_experts=4, num_experts_per_tok=2), {}),
 }
 
-for name, (kind, config, saving) in cases.items():
+for name in sys.argv[1:] or cases:
+    kind, config, saving = cases[name]
     torch.manual_seed(sum(name.encode()))
     config._attn_implementation = "eager"
     model = kind(config).eval()

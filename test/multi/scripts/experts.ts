@@ -1,8 +1,10 @@
 /** Experts over ranks against all of them on one: differences and counts. */
 import { expertParameters, SpreadExperts, spreadModel } from '../../../src/dist/experts/index.ts';
 import type { Communicator, Group } from '../../../src/dist/index.ts';
+import { Llama } from '../../../src/models/index.ts';
 import { MoeBlock, type MoeOptions, placeParameters } from '../../../src/nn/index.ts';
 import { grad, ops, scope, type Tensor } from '../../../src/tensor/index.ts';
+import { tinyLlama, tinyMixture } from '../../cases/models.ts';
 import { thrown } from '../rankSupport.ts';
 import { furthest, wave } from './sequence.ts';
 
@@ -48,8 +50,52 @@ export function run({ all }: Communicator, input: ExpertsInput): ExpertsResult {
       if (name === 'dropless top-2') result.rows.push(...compared.rows);
     });
   }
+  result.differences.mixtral = compareModel(all);
   result.refusal = thrown(() => new SpreadExperts(all).range(all.size + 1)).message;
   return result;
+}
+
+/** A Mixtral whose ranks have sequences of their own: loss and gradients of the mean over all of them. */
+function compareModel(group: Group): number[] {
+  const { rank, size } = group;
+  return scope(() => {
+    const make = (): Llama =>
+      new Llama(
+        tinyLlama({ mixture: tinyMixture, num_hidden_layers: 2, hidden_size: 16, head_dim: 4, intermediate_size: 12 }),
+      );
+    const placement = { seed: 5, dtype: 'float64', device: 'cpu' } as const;
+    const [serial, spread] = [make(), make()];
+    spreadModel(spread, new SpreadExperts(group));
+    placeParameters(serial, placement);
+    placeParameters(spread, placement);
+    const ids = Array.from({ length: size * 6 }, (_, i) => (i * i * 5 + 3) % 67);
+    const batch = ops.fromArray(ids, [size, 6], { dtype: 'int64' });
+    const expected = serial.loss(batch, batch);
+    const gradients = grad(
+      [expected],
+      serial.parameters().map(({ tensor }) => tensor),
+    );
+    const byName = new Map(serial.parameters().map(({ name }, i) => [name, gradients[i]!]));
+    const own = expertParameters(spread);
+    const part = ops.slice(batch, 0, rank, rank + 1);
+    const loss = spread.loss(part, part);
+    const parameters = spread.parameters();
+    const ownGradients = grad(
+      [loss],
+      parameters.map(({ tensor }) => tensor),
+    );
+    const mean = ops.clone(ops.detach(loss));
+    group.allReduce(mean).wait();
+    const differences = parameters.map((parameter, i) => {
+      const sum = ops.contiguous(ops.clone(ownGradients[i]!));
+      if (!own.has(parameter)) group.allReduce(sum).wait();
+      return furthest(ops.div(sum, size), byName.get(parameter.name)!);
+    });
+    differences.push(Math.abs(mean.item() / size - expected.item()));
+    serial.unplace();
+    spread.unplace();
+    return differences;
+  });
 }
 
 function compare(options: MoeOptions, tokens: readonly number[], group: Group) {
