@@ -197,8 +197,12 @@ export class Tape implements UnitRunner {
     return gradient;
   }
 
-  /** As `begin`, from the gradient of a recorded output that was used elsewhere; its ownership passes over. */
-  beginFrom(output: Tensor, gradient: Tensor): void {
+  /**
+   * As `begin`, from the gradient of a recorded output that was used elsewhere; its ownership passes over. `scale` is what the
+   * losses there were given: losses attached to layers here get the same.
+   */
+  beginFrom(output: Tensor, gradient: Tensor, { scale = 1 }: BackwardOptions = {}): void {
+    setAttachedGradient(scale);
     const port = this.#portOf(output);
     if (port === null) gradient.dispose();
     else this.#addGradient(port, gradient);

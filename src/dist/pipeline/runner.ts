@@ -275,7 +275,7 @@ export class PipelineRunner<Batch> {
     }
     const { tensor, work } = this.#gradients.take(stage, microBatch);
     this.#wait(work);
-    tape.beginFrom(output, tensor);
+    tape.beginFrom(output, tensor, { scale });
   }
 
   /** Where nothing depended on a stage's input, the stage before still waits for its gradient. */
