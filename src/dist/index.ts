@@ -4,5 +4,6 @@ export type { CollectiveCounter, CollectiveName, Group, Reduction, Work } from '
 export { chooseBackend, deviceIndexFor, threadsPerRank } from './launch/share.ts';
 export { type Axis, axes, type Coordinate, type Degrees, type Mesh, MeshLayout, makeMesh } from './mesh.ts';
 export { type OpenStore, type OpenStoreOptions, openStore, type Store } from './store.ts';
+export { agreeOver } from './sums.ts';
 export * from './tensor/index.ts';
 export { alone, type Backend, type Launcher, type Rendezvous, type World } from './world.ts';

@@ -1,6 +1,6 @@
 /** Work that one rank does for all, or all do together: they end alike, also where it fails on one of them. */
 import { isTierraError, TierraError } from '../core/errors.ts';
-import type { DataRanks } from './ranks.ts';
+import type { Peers } from './ranks.ts';
 
 interface Failure {
   readonly code: TierraError['code'];
@@ -20,7 +20,7 @@ const raised = ({ code, message, hint }: Failure): TierraError =>
   new TierraError(code, message, hint === undefined ? {} : { hint });
 
 /** Runs `body` on the first rank alone; all return its result, which is plain JSON, or throw its error. */
-export async function onFirstRank<Value>(ranks: DataRanks, body: () => Value | Promise<Value>): Promise<Value> {
+export async function onFirstRank<Value>(ranks: Peers, body: () => Value | Promise<Value>): Promise<Value> {
   if (ranks.size === 1) return body();
   let told: Told<Value> | null = null;
   let thrown: unknown = null;
@@ -39,7 +39,7 @@ export async function onFirstRank<Value>(ranks: DataRanks, body: () => Value | P
 }
 
 /** Runs `body` on every rank; when it fails on one of them all throw, the others with that rank's message. */
-export async function onAllRanks<Value>(ranks: DataRanks, body: () => Value | Promise<Value>): Promise<Value> {
+export async function onAllRanks<Value>(ranks: Peers, body: () => Value | Promise<Value>): Promise<Value> {
   if (ranks.size === 1) return body();
   let value: Value | undefined;
   let thrown: unknown = null;

@@ -82,6 +82,7 @@ export class Checkpointer {
 
   /** Files are hashed front to back, so their tensors must lie as the store hands them out: widest element first. */
   #order(): SaveOrder | string {
+    if (this.#engine.ranks.everyone.size > 1) return 'its state is spread over processes';
     const order = this.#engine.store.saveOrder?.() ?? 'its state is spread over processes';
     if (typeof order === 'string') return order;
     const widths = (weights: boolean): number =>

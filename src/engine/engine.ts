@@ -6,6 +6,7 @@ import {
   type AnyModule,
   ForwardRunner,
   type Module,
+  type Parameter,
   randomKeys,
   Tape,
   type Unit,
@@ -44,6 +45,8 @@ export interface EngineParts<Input, Output, Label> {
   readonly pipeline?: EnginePipeline<Input>;
   /** Who shares each batch. Default: nobody else. */
   readonly ranks?: DataRanks;
+  /** Which of its parameters this rank answers for, where others have copies of them. Default: all. */
+  readonly answers?: (parameter: Parameter) => boolean;
 }
 
 /** See `Engine.progress`. */
@@ -76,6 +79,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly store: ParameterStore;
   /** Who shares each batch with this process. */
   readonly ranks: DataRanks;
+  /** Whether this rank writes a parameter that it holds into checkpoints. */
+  readonly answers: (parameter: Parameter) => boolean;
   readonly #updates: UpdateSchedule;
   readonly #criterion: Criterion<Output, Label> | null;
   #accumulate: number;
@@ -100,6 +105,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.model = parts.model;
     this.store = parts.store;
     this.ranks = parts.ranks ?? noOtherRanks;
+    this.answers = parts.answers ?? (() => true);
     this.#updates = parts.updates;
     this.#criterion = parts.criterion;
     this.#accumulate = parts.context.config.train.accumulate;

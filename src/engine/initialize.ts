@@ -8,7 +8,6 @@ import {
   collectUnits,
   type Module,
   parametersOutsideUnits,
-  type Unit,
   type ValueSource,
 } from '../nn/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
@@ -17,12 +16,13 @@ import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
 import { pipelineGroup } from './mesh.ts';
+import { answersFor, sumsAgreement } from './modelSums.ts';
 import { EnginePipeline } from './pipelining.ts';
 import { createStore } from './placement.ts';
 import { checkCompressedStates } from './precision/compressedAllowed.ts';
-import { type DataRanks, dataRanks } from './ranks.ts';
+import { type DataRanks, dataRanks, noOtherRanks } from './ranks.ts';
 import { totalStepsOf } from './totalSteps.ts';
-import { type UpdateSchedule, updateScheduleFor } from './updateSchedule.ts';
+import { updateScheduleFor } from './updateSchedule.ts';
 
 export interface InitializeOptions<Input, Output, Label> {
   readonly context: Context;
@@ -80,33 +80,30 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
   const updates = updateScheduleFor(model as AnyModule, config, totalSteps, context.dtype, options);
   if (forTraining) checkCompressedStates(context, updates.optimizer);
   const group = options.pipeline ?? pipelineGroup(context);
-  if (group !== null && group.size > 1) return inStages(options, group, units, updates);
-  const ranks = options.ranks ?? dataRanks(context);
-  const store = createStore(model as AnyModule, units, context, updates, { ...options, forTraining, ranks });
+  const pipeline =
+    group === null || group.size === 1 ? null : new EnginePipeline<Input>(context, model as AnyModule, units, group);
+  const agree = sumsAgreement(context, model as AnyModule, pipeline);
+  const ranks = options.ranks ?? (options.pipeline === undefined ? dataRanks(context) : noOtherRanks);
+  const own = { model: pipeline?.stage ?? model, units: pipeline?.stage.units ?? units };
+  const store = createStore(own.model as AnyModule, own.units, context, updates, {
+    ...options,
+    forTraining,
+    ranks,
+    ...(agree === undefined ? {} : { agree }),
+  });
+  pipeline?.open(store, options.onPipelineEvent);
   return new Engine({
     context,
     model,
     store,
     updates,
-    criterion: options.criterion ?? null,
+    criterion: pipeline === null ? (options.criterion ?? null) : null,
     units,
-    accumulation: config.memory.accumulation,
+    accumulation: pipeline === null ? config.memory.accumulation : 'horizontal',
     ranks,
+    ...(pipeline === null ? {} : { pipeline }),
+    answers: answersFor(context, pipeline),
   });
-}
-
-function inStages<Input, Output, Label>(
-  options: InitializeOptions<Input, Output, Label>,
-  group: Group,
-  units: readonly Unit[],
-  updates: UpdateSchedule,
-): Engine<Input, Output, Label> {
-  const { context, model, forTraining = true, onPipelineEvent } = options;
-  const pipeline = new EnginePipeline<Input>(context, model as AnyModule, units, group);
-  const { stage, norms } = pipeline;
-  const store = createStore(stage as AnyModule, stage.units, context, updates, { ...options, forTraining, norms });
-  pipeline.open(store, onPipelineEvent);
-  return new Engine({ context, model, store, updates, criterion: null, units, accumulation: 'horizontal', pipeline });
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */

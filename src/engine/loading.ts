@@ -12,6 +12,7 @@ import type { TensorSource } from '../tensor/safetensors/index.ts';
 import { type Manifest, openTensors, readManifest } from './checkpoint/index.ts';
 import { changesBetween } from './differences.ts';
 import type { Engine, EngineProgress } from './engine.ts';
+import { runsOf, wholeShape } from './globalSlices.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
 type AnyEngine = Engine<any, any, any>;
@@ -48,10 +49,11 @@ export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltMo
         checkEntry(place, folder);
         return place;
       });
-    const names = entries.some(({ part }) => part !== undefined) ? namesOfAll(engine, places, built) : null;
+    const names = engine.ranks.everyone.size > 1 ? namesOfAll(engine, places, built) : null;
     for (const source of [model, optimizer]) {
       const own = places.filter((place) => place.source === source).map(({ name }) => name);
-      if (source !== null) checkNothingLeft(source, names ?? own, folder);
+      // A rank that holds nothing leaves the question to those that do.
+      if (source !== null && places.length > 0) checkNothingLeft(source, names ?? own, folder);
     }
     for (const place of places) copyEntry(place);
   } finally {
@@ -103,7 +105,7 @@ function checkOptimizer(folder: string, manifest: Manifest, engine: AnyEngine): 
 
 function checkEntry({ source, name, entry }: Place, folder: string): void {
   const info = source.names().includes(name) ? source.info(name) : undefined;
-  const shape = entry.shape ?? entry.parameter.shape;
+  const shape = entry.shape ?? wholeShape(entry.parameter);
   const dtype = safetensorsDtype(entry.dtype);
   if (info !== undefined && info.shape.join() === shape.join() && info.dtype === dtype) return;
   const found = info === undefined ? 'is not there' : `is ${info.dtype} [${info.shape}]`;
@@ -130,11 +132,14 @@ function checkNothingLeft(source: TensorSource, names: readonly string[], folder
 const pieceBytes = 8 * MiB;
 
 function copyEntry({ source, name, entry }: Place): void {
-  const begin = (entry.part?.begin ?? 0) * dtypeBytes(entry.dtype);
+  const size = dtypeBytes(entry.dtype);
   const buffer = new Uint8Array(Math.min(pieceBytes, entry.bytes));
-  for (let offset = 0; offset < entry.bytes; offset += pieceBytes) {
-    const piece = buffer.subarray(0, Math.min(pieceBytes, entry.bytes - offset));
-    source.readInto(name, piece, begin + offset);
-    entry.write(piece, offset);
+  for (const { begin, offset, elements } of runsOf(entry)) {
+    const bytes = elements * size;
+    for (let done = 0; done < bytes; done += pieceBytes) {
+      const piece = buffer.subarray(0, Math.min(pieceBytes, bytes - done));
+      source.readInto(name, piece, begin * size + done);
+      entry.write(piece, offset * size + done);
+    }
   }
 }

@@ -8,12 +8,12 @@ import {
   ownership,
   type PipelineEvent,
   type PipelineLayout,
-  PipelineNorms,
   PipelineRunner,
   type PipelineStep,
   StageModel,
   sumShared,
 } from '../dist/pipeline/index.ts';
+import { ReplicatedStore } from '../dist/zero/index.ts';
 import type { AnyModule, Unit } from '../nn/index.ts';
 import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
@@ -26,10 +26,9 @@ export class EnginePipeline<Input> {
   readonly group: Group;
   /** The part of the model that this rank holds. */
   readonly stage: StageModel;
-  readonly norms: PipelineNorms;
+  readonly ownership: Ownership;
   readonly #context: Context;
   readonly #model: SequenceModel<Input>;
-  readonly #ownership: Ownership;
   #placed: { readonly store: ParameterStore; readonly runner: PipelineRunner<Input> } | null = null;
 
   /** After the optimizer's groups are fixed: frozen parameters have no gradients to agree on. */
@@ -49,27 +48,21 @@ export class EnginePipeline<Input> {
     this.group = group;
     const own = this.layout.stagesOf[group.rank]!.map((stage) => this.layout.stages[stage]!);
     this.stage = new StageModel(model, units, own);
-    this.#ownership = ownership(model, units, this.layout);
-    this.norms = new PipelineNorms({
-      threads: context.optimizerThreads,
-      group,
-      device: context.device,
-      ownership: this.#ownership,
-    });
+    this.ownership = ownership(model, units, this.layout);
   }
 
   /** `store` keeps the parameters of `stage`. */
   open(store: ParameterStore, observe?: (event: PipelineEvent) => void): void {
     const { layout, group } = this;
     const { device } = this.#context;
-    const shared = this.#ownership.shared.filter(({ ranks }) => ranks.includes(group.rank));
-    if (shared.length > 0 && !givesGradients(store)) {
+    const shared = this.ownership.shared.filter(({ ranks }) => ranks.includes(group.rank));
+    if (shared.length > 0 && gradientsOf(store) === null) {
       const names = shared.map(({ parameter }) => parameter.name).join(', ');
       throw new TierraError(
         'E_UNSUPPORTED',
-        `pipeline: ${names} is used by stages on ranks ${shared[0]!.ranks.join(' and ')}, and this rank keeps it in tiers`,
+        `pipeline: ${names} is used by stages on ranks ${shared[0]!.ranks.join(' and ')}, and this rank keeps it in tiers or shares its states`,
         {
-          hint: 'Untie the weights (tie_word_embeddings: false), keep this rank resident, or use schedule: zbv, where the first and the last layers share a rank.',
+          hint: 'Untie the weights (tie_word_embeddings: false), keep everything resident with zero: 0, or use schedule: zbv, where the first and the last layers share a rank.',
         },
       );
     }
@@ -91,9 +84,10 @@ export class EnginePipeline<Input> {
   runStep(step: PipelineStep<Input>): Tensor[] {
     const { store, runner } = this.#open;
     const losses = runner.runStep(step);
-    if (givesGradients(store)) {
+    const gradients = gradientsOf(store);
+    if (gradients !== null) {
       const { device, dtype } = this.#context;
-      sumShared(this.#ownership, store, this.group, device, stateDtype(dtype));
+      sumShared(this.ownership, gradients, this.group, device, stateDtype(dtype));
     }
     return losses;
   }
@@ -109,4 +103,8 @@ export class EnginePipeline<Input> {
   }
 }
 
-const givesGradients = (store: ParameterStore): store is ParameterStore & GradientAccess => 'setGradient' in store;
+/** Where whole gradients of this rank's copy can be read and replaced; null where they cannot. */
+function gradientsOf(store: ParameterStore): GradientAccess | null {
+  if (store instanceof ReplicatedStore) return gradientsOf(store.below);
+  return 'setGradient' in store ? (store as ParameterStore & GradientAccess) : null;
+}

@@ -15,7 +15,7 @@ import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
 import { measureMachine } from '../offload/measure/index.ts';
-import type { GradientNorms } from '../offload/norms.ts';
+import { StepNorms, type SumsAgreement } from '../offload/norms.ts';
 import type { StoreObserver } from '../offload/observer.ts';
 import { ResidentStore } from '../offload/resident/residentStore.ts';
 import type { ParameterStore } from '../offload/store.ts';
@@ -30,8 +30,8 @@ export interface StoreOptions {
   readonly values?: ValueSource;
   readonly observer?: StoreObserver;
   readonly forTraining: boolean;
-  /** Default: those of one process. */
-  readonly norms?: GradientNorms;
+  /** Where ranks that share no batch with this one hold other parts of the model. */
+  readonly agree?: SumsAgreement;
   /** Who shares each batch. Default: nobody else. */
   readonly ranks?: DataRanks;
 }
@@ -45,11 +45,10 @@ export function createStore(
   options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
-  const { norms, ranks = noOtherRanks, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
+  const { agree, ranks = noOtherRanks, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
   const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
   const below = (kept: Kept): ParameterStore => createBelow(kept, context, updates, options);
-  if (ranks.shards === null)
-    return below({ model, units, groupOf, values, ...(norms === undefined ? {} : { norms }), takenBytes: 0 });
+  if (ranks.shards === null) return below({ model, units, groupOf, values, takenBytes: 0 });
   const { zero } = config.parallel;
   const shared = {
     ...{ model, units, groupOf, values, below, dtype, device },
@@ -57,6 +56,7 @@ export function createStore(
     replicas: ranks.replicas,
     reduce: reduceWhen(config),
     threads: context.optimizerThreads,
+    ...(agree === undefined ? {} : { agree }),
   };
   return zero === 0 ? new ReplicatedStore(shared) : new ShardedStore({ ...shared, stage: zero as 1 | 2 | 3 });
 }
@@ -72,7 +72,7 @@ function createBelow(
   { model, units, groupOf, values, norms, takenBytes }: Kept,
   context: Context,
   updates: UpdateSchedule,
-  { observer, forTraining }: StoreOptions,
+  { observer, forTraining, agree }: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
   const common = {
@@ -83,7 +83,7 @@ function createBelow(
     groupOf,
     values,
     threads: context.optimizerThreads,
-    ...(norms === undefined ? {} : { norms }),
+    norms: norms ?? new StepNorms(context.optimizerThreads, agree),
     ...(observer === undefined ? {} : { observer }),
   };
   const { memory } = config;

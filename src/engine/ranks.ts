@@ -3,65 +3,64 @@
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import type { Communicator, Group } from '../dist/index.ts';
+import type { Mesh } from '../dist/mesh.ts';
 import { noGrad, ops, scope } from '../tensor/index.ts';
 import type { Context } from './launch.ts';
-import { meshOf } from './mesh.ts';
+import { jobSize, meshOf } from './mesh.ts';
 
-export interface DataRanks {
+/** Processes that come to common answers. Every one of them makes each call at the same place. */
+export interface Peers {
   /** Position of this process among them. */
   readonly rank: number;
   readonly size: number;
+  /** Sums over them, element by element; the same on all. */
+  sum(values: readonly number[]): number[];
+  /** Everyone's value, as JSON, in rank order. */
+  exchange<Value>(value: Value): Value[];
+}
+
+/** Those that share each batch: they run the same model, or the same part of it. */
+export interface DataRanks extends Peers {
+  /** All processes of the job, which may hold other parts of the model. */
+  readonly everyone: Peers;
   /** The ranks that each hold a part of one copy of the states; null where nobody else is there. */
   readonly shards: Group | null;
   /** The ranks with the same part of other copies; null where there is one copy. */
   readonly replicas: Group | null;
-  /** Sums over the ranks, element by element; the same on all of them. Every rank calls it at the same place. */
-  sum(values: readonly number[]): number[];
-  /** Every rank's value, as JSON, in rank order. */
-  exchange<Value>(value: Value): Value[];
 }
+
+const nobody: Peers = { rank: 0, size: 1, sum: (values) => [...values], exchange: (value) => [value] };
 
 /** Nobody else. */
-export const noOtherRanks: DataRanks = {
-  rank: 0,
-  size: 1,
-  shards: null,
-  replicas: null,
-  sum: (values) => [...values],
-  exchange: (value) => [value],
-};
+export const noOtherRanks: DataRanks = { ...nobody, everyone: nobody, shards: null, replicas: null };
 
-export interface DataGroups {
-  /** All that share a batch. */
-  readonly all: Group;
-  readonly shards: Group;
-  readonly replicas: Group | null;
-  readonly exchange: DataRanks['exchange'];
-}
-
-export function ranksOf({ all, shards, replicas, exchange }: DataGroups, device: string): DataRanks {
+/** The ranks of `group`, in its order. */
+function peersIn(group: Group, communicator: Communicator): Peers {
+  if (group.size === 1) return nobody;
+  const { device } = communicator;
   return {
-    rank: all.rank,
-    size: all.size,
-    shards,
-    replicas,
+    rank: group.rank,
+    size: group.size,
     sum: (values) =>
       scope(() =>
         noGrad(() => {
           const tensor = ops.fromArray(Float64Array.from(values), [values.length], { dtype: 'float64', device });
-          all.allReduce(tensor).wait();
+          group.allReduce(tensor).wait();
           return ops.toArray(tensor);
         }),
       ),
-    exchange,
+    exchange: (value) => {
+      const all = communicator.exchange(value);
+      return group.ranks.map((rank) => all[rank]!);
+    },
   };
 }
 
 /** Whether it is so on any rank. */
-export const anyOf = (ranks: DataRanks, here: boolean): boolean => ranks.sum([here ? 1 : 0])[0]! > 0;
+export const anyOf = (ranks: Peers, here: boolean): boolean => ranks.sum([here ? 1 : 0])[0]! > 0;
 
 /** The mean over ranks. */
-export const meanOver = (ranks: DataRanks, value: number): number => ranks.sum([value])[0]! / ranks.size;
+export const meanOver = (ranks: Peers, value: number): number => ranks.sum([value])[0]! / ranks.size;
 
 const known = new WeakMap<Context, DataRanks>();
 
@@ -79,17 +78,17 @@ export function dataRanks(context: Context): DataRanks {
 }
 
 function meet(context: Context): DataRanks {
-  const { config, world } = context;
+  const { config } = context;
   const { dp } = config.parallel;
-  if (world.size === 1) checkCopies(config.parallel, 1);
-  if (world.size === 1 && (dp === 'auto' || dp === 1)) return noOtherRanks;
-  if (meshOf(context).layout.degrees.dp === 1) return noOtherRanks;
-  return divideRanks(meshOf(context).communicator, config.parallel);
+  const alone = jobSize(context) === 1;
+  if (alone) checkCopies(config.parallel, 1);
+  if (alone && (dp === 'auto' || dp === 1)) return noOtherRanks;
+  return divideRanks(meshOf(context), config.parallel);
 }
 
 type Degrees = Config['parallel'];
 
-function checkCopies({ zero, replicate }: Degrees, size: number): void {
+function checkCopies({ zero, replicate }: Pick<Degrees, 'zero' | 'replicate'>, size: number): void {
   if (size % replicate === 0 && (replicate === 1 || zero > 0)) return;
   const why = zero === 0 ? 'zero 0 divides nothing' : `dp ${size} / replicate ${replicate} is not whole`;
   throw new TierraError('E_CONFIG', `parallel.replicate: ${replicate} copies of what zero divides, but ${why}`, {
@@ -97,17 +96,24 @@ function checkCopies({ zero, replicate }: Degrees, size: number): void {
   });
 }
 
-/** The groups of data parallelism among ranks that have met and all share batches. Called by all, with the same settings. */
-export function divideRanks(peers: Communicator, parallel: Degrees): DataRanks {
-  const { size } = peers.world;
-  checkCopies(parallel, size);
-  const { replicate } = parallel;
-  const groups = { all: peers.all, exchange: <Value>(value: Value): Value[] => peers.exchange(value) };
-  if (replicate === 1) return ranksOf({ ...groups, shards: peers.all, replicas: null }, peers.device);
-  const shardSize = size / replicate;
+/** The groups of data parallelism in a mesh. Called by all its ranks, with the same settings. */
+export function divideRanks(mesh: Mesh, { zero, replicate }: Degrees): DataRanks {
+  const { communicator, layout } = mesh;
+  const { dp } = layout.degrees;
+  checkCopies({ zero, replicate }, dp);
+  const all = mesh.group('dp');
+  const ranks = { ...peersIn(all, communicator), everyone: peersIn(communicator.all, communicator) };
+  if (dp === 1) return { ...ranks, shards: null, replicas: null };
+  if (replicate === 1) return { ...ranks, shards: all, replicas: null };
+  const shardSize = dp / replicate;
   const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-  const copies = range(replicate).map((copy) => range(shardSize).map((at) => copy * shardSize + at));
-  const same = range(shardSize).map((at) => range(replicate).map((copy) => copy * shardSize + at));
-  const shards = peers.split('shards', copies)!;
-  return ranksOf({ ...groups, shards, replicas: peers.split('replicas', same) }, peers.device);
+  const batches = layout.partition(['dp']);
+  const copies = batches.flatMap((ranks) =>
+    range(replicate).map((copy) => range(shardSize).map((at) => ranks[copy * shardSize + at]!)),
+  );
+  const same = batches.flatMap((ranks) =>
+    range(shardSize).map((at) => range(replicate).map((copy) => ranks[copy * shardSize + at]!)),
+  );
+  const shards = communicator.split('shards', copies)!;
+  return { ...ranks, shards, replicas: communicator.split('replicas', same) };
 }

@@ -28,9 +28,9 @@ export interface Resumable {
 /** Continues as `train.resume` says; resolves to the checkpoint's folder, or null for a run that starts afresh. */
 export async function resume(run: Resumable): Promise<string | null> {
   const { engine, config, built } = run;
-  const folder = await onFirstRank(engine.ranks, () => choose(run));
+  const folder = await onFirstRank(engine.ranks.everyone, () => choose(run));
   if (folder === null) return null;
-  const loaded = await onAllRanks(engine.ranks, () => loadCheckpoint(engine, folder, built));
+  const loaded = await onAllRanks(engine.ranks.everyone, () => loadCheckpoint(engine, folder, built));
   checkNothingLater(config.train.output, folder, loaded.step);
   restoreData(run, folder, loaded);
   noteChanges(run, loaded.manifest);

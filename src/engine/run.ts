@@ -21,6 +21,7 @@ import { type Recording, reasonOf, recordingSteps, startRecording } from './reco
 import { finishedText, resume } from './resume.ts';
 import { rewind } from './rewind.ts';
 import { shown } from './shownPath.ts';
+import { underTensorParallel } from './tensorParallel.ts';
 import { totalStepsOf } from './totalSteps.ts';
 import { type Recovery, Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';
@@ -49,7 +50,6 @@ interface Run {
 /** Trains as `config` says: data, model, resume, steps, evaluation, checkpoints, a sample at the end. */
 export async function runTraining(config: Config, io: TrainingIo): Promise<void> {
   const { signal } = io;
-  refusePipeline(config);
   const context = launch(config);
   using recording = startRecording(context, io.progress, signal);
   try {
@@ -61,14 +61,6 @@ export async function runTraining(config: Config, io: TrainingIo): Promise<void>
   }
 }
 
-/** Its ranks would each save their part of the model as the whole. */
-function refusePipeline({ parallel: { pp } }: Config): void {
-  if (pp === 1) return;
-  throw new TierraError('E_UNSUPPORTED', `parallel.pp: ${pp}: tierra train cannot save and resume pipelines yet`, {
-    hint: 'Train with initialize(…) and engine.runMicroBatches(…) in a script of your own (docs/pipeline.md), or set parallel.pp: 1.',
-  });
-}
-
 async function trainRecorded(context: Context, recording: Recording, signal: AbortSignal): Promise<void> {
   const began = performance.now();
   const { config } = context;
@@ -76,9 +68,10 @@ async function trainRecorded(context: Context, recording: Recording, signal: Abo
   const memoryBefore = hostMemory();
   const { record } = recording;
   const ranks = dataRanks(context);
-  const progress = ranks.rank === 0 ? recording.progress : rankProgress(recording.progress, ranks.rank);
+  const { everyone } = ranks;
+  const progress = everyone.rank === 0 ? recording.progress : rankProgress(recording.progress, everyone.rank);
   const tokenizer = await tokenizerFor(config.data.tokenizer);
-  const built = describedModel(config, tokenizer);
+  const built = underTensorParallel(context, () => describedModel(config, tokenizer));
   const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));
   try {
     const data = new BatchSource(corpus.train, {
@@ -189,7 +182,8 @@ async function showSample(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
-  const generator = { model: built.model, store: engine.store, device: context.device };
+  const inStages = config.parallel.pp > 1 ? { forward: engine.eval().forward.bind(engine) } : {};
+  const generator = { model: built.model, store: engine.store, device: context.device, ...inStages };
   const text = await sampleText(generator, tokenizer, config.sample, signal);
   progress.note(`a sample of what it learned:\n\n${text}\n`);
 }

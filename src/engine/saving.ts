@@ -5,7 +5,7 @@ import type { Config } from '../config/index.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
 import type { StateEntry } from '../offload/store.ts';
-import type { Dtype } from '../tensor/index.ts';
+import { type Dtype, dtypeBytes } from '../tensor/index.ts';
 import type { TensorDeclaration } from '../tensor/safetensors/index.ts';
 import { onAllRanks, onFirstRank } from './agreement.ts';
 import type { SmallFile } from './checkpoint/commitWorker.ts';
@@ -28,7 +28,8 @@ import {
   writePart,
 } from './checkpoint/index.ts';
 import type { Engine } from './engine.ts';
-import type { DataRanks } from './ranks.ts';
+import { runsOf, wholeShape } from './globalSlices.ts';
+import type { Peers } from './ranks.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
 type AnyEngine = Engine<any, any, any>;
@@ -68,14 +69,22 @@ export function saveCheckpoint(
   const small = smallFilesFor(context, engine.context.dtype).map((file) =>
     'text' in file ? contentFile(file.path, file.text) : copiedFile(file.path, file.from),
   );
-  if (config.parallel.zero === 0 || ranks.shards === null) {
+  const { everyone } = ranks;
+  const { zero, pp, tp } = config.parallel;
+  if ((zero === 0 || ranks.shards === null) && pp === 1 && tp === 1) {
     const files = [...small, ...wholeTensors(entries, context)];
-    return onFirstRank(ranks, () => writeCheckpoint(output, step, { manifestFields: fields, files }, policy));
+    return onFirstRank(everyone, () => writeCheckpoint(output, step, { manifestFields: fields, files }, policy));
   }
-  const isWriter = (ranks.replicas?.rank ?? 0) === 0;
-  const part = { writer: ranks.shards.rank, writers: ranks.shards.size };
-  const files = isWriter ? [...(ranks.rank === 0 ? small : []), ...partTensors(entries, context, part)] : [];
-  return saveTogether(ranks, { output, step, fields, policy, files, isWriter, ...part });
+  // Of several copies of the states the first one is written.
+  const isWriter = zero === 0 ? ranks.rank === 0 : (ranks.replicas?.rank ?? 0) === 0;
+  const writing = everyone.exchange(isWriter);
+  const part = {
+    writer: writing.slice(0, everyone.rank).filter(Boolean).length,
+    writers: writing.filter(Boolean).length,
+  };
+  const own = entries.filter(({ parameter }) => engine.answers(parameter));
+  const files = isWriter ? [...(everyone.rank === 0 ? small : []), ...partTensors(own, context, part)] : [];
+  return saveTogether(everyone, { output, step, fields, policy, files, isWriter, ...part });
 }
 
 interface Together {
@@ -89,7 +98,7 @@ interface Together {
   readonly writers: number;
 }
 
-async function saveTogether(ranks: DataRanks, together: Together): Promise<WrittenCheckpoint> {
+async function saveTogether(ranks: Peers, together: Together): Promise<WrittenCheckpoint> {
   const { output, step, fields, policy, files, isWriter, writer, writers } = together;
   const shared = { output, step, writers, runId: ranks.exchange(currentRunId())[0]! };
   const [needBytes] = ranks.sum([files.reduce((sum, { bytes }) => sum + bytes, 0)]) as [number];
@@ -120,23 +129,26 @@ function partTensors(
   { built }: SaveContext,
   part: { readonly writer: number; readonly writers: number },
 ): CheckpointFileWriter[] {
-  const slice = (state: StateEntry): TensorSlice => ({
-    ...tensorDeclaration(built, state),
-    begin: state.part?.begin ?? 0,
-    elements: state.part?.elements ?? state.parameter.elements,
-    read: (into, byteOffset) => state.read(into, byteOffset),
-  });
+  const slices = (state: StateEntry): TensorSlice[] => {
+    const size = dtypeBytes(state.dtype);
+    return runsOf(state).map(({ begin, offset, elements }) => ({
+      ...tensorDeclaration(built, state),
+      begin,
+      elements,
+      read: (into, byteOffset) => state.read(into, offset * size + byteOffset),
+    }));
+  };
   const states = entries.filter((entry) => !isWeight(entry));
   return [
-    sliceFiles('model', part, entries.filter(isWeight).map(slice)),
-    sliceFiles('optimizer', part, states.map(slice)),
+    sliceFiles('model', part, entries.filter(isWeight).flatMap(slices)),
+    sliceFiles('optimizer', part, states.flatMap(slices)),
   ];
 }
 
 /** A state tensor as it is called in a checkpoint. */
 export function tensorDeclaration(
   { family }: BuiltModel,
-  { parameter, kind, dtype, shape = parameter.shape }: Pick<StateEntry, 'parameter' | 'kind' | 'dtype' | 'shape'>,
+  { parameter, kind, dtype, shape = wholeShape(parameter) }: Pick<StateEntry, 'parameter' | 'kind' | 'dtype' | 'shape'>,
 ): TensorDeclaration {
   const name = hfName(family, parameter.name) + (kind === 'weight' ? '' : `.${kind}`);
   return { name, dtype: safetensorsDtype(dtype), shape };

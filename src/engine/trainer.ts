@@ -131,7 +131,7 @@ export class Trainer<Batch = unknown> {
 
   /** Between steps: when one rank was asked to stop, all do. */
   #agreeToStop(): boolean {
-    this.#stopping = anyOf(this.engine.ranks, this.#stopped || this.#signal?.aborted === true);
+    this.#stopping = anyOf(this.engine.ranks.everyone, this.#stopped || this.#signal?.aborted === true);
     return this.#stopping;
   }
 

@@ -21,14 +21,22 @@ export interface GradientNorms {
   total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm;
 }
 
+/**
+ * From the sums of what this process has to those of the whole model, in its parameter order, where other processes have other
+ * parts of it. All of them call it at the same point of a step.
+ */
+export type SumsAgreement = (own: readonly ParameterNorm[]) => readonly ParameterNorm[];
+
 export class StepNorms implements GradientNorms {
   readonly #threads: number;
+  readonly #agree: SumsAgreement;
   /** Parameters in the order of the results that are under way, by device. */
   readonly #pending = new Map<string, { readonly parameters: Parameter[]; readonly results: Tensor[] }>();
   readonly #known = new Set<Parameter>();
 
-  constructor(threads: number) {
+  constructor(threads: number, agree: SumsAgreement = (own) => own) {
     this.#threads = threads;
+    this.#agree = agree;
   }
 
   begin(): void {
@@ -59,11 +67,11 @@ export class StepNorms implements GradientNorms {
   }
 
   total(parameters: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm {
-    return globalNorm(this.sums(parameters), clipNorm, lossScale);
+    return globalNorm(this.#agree(this.#sums(parameters)), clipNorm, lossScale);
   }
 
   /** What was taken of `parameters`, in their order, and is forgotten then. Waits for the device. */
-  protected sums(parameters: readonly Parameter[]): ParameterNorm[] {
+  #sums(parameters: readonly Parameter[]): ParameterNorm[] {
     const found = new Map<Parameter, { readonly sum: number; readonly nonFinite: number }>();
     for (const { parameters: order, results } of this.#pending.values()) {
       const bytes = scope(() => noGrad(() => ops.toBytes(ops.cat(results, 0))));

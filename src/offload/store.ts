@@ -64,7 +64,7 @@ export interface StateEntry {
   readonly parameter: Parameter;
   readonly kind: StateKind;
   readonly dtype: Dtype;
-  /** Absent: the parameter's. */
+  /** Where it is not the parameter's, as in compressed states. */
   readonly shape?: readonly number[];
   /** Bytes of the part. */
   readonly bytes: number;

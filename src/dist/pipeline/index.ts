@@ -1,5 +1,4 @@
 export { layOutPipeline, type PipelineLayout, type PipelineSettings, rankOfUnit, unitWork } from './layout.ts';
-export { PipelineNorms, type PipelineNormsOptions } from './norms.ts';
 export { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partition.ts';
 export { type PipelineEvent, type PipelineParts, PipelineRunner, type PipelineStep } from './runner.ts';
 export * from './schedule/index.ts';

@@ -1,6 +1,6 @@
 /** What stores that train with other ranks are made of. */
 import type { AnyModule, Parameter, Unit, ValueSource } from '../../nn/index.ts';
-import type { GradientNorms } from '../../offload/norms.ts';
+import type { GradientNorms, SumsAgreement } from '../../offload/norms.ts';
 import type { ParameterStore } from '../../offload/store.ts';
 import type { Dtype } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
@@ -36,6 +36,8 @@ export interface DataParallelOptions {
   readonly dtype: Dtype;
   readonly device: string;
   readonly threads: number;
+  /** Where ranks that share no batch with this one hold other parts of the model. */
+  readonly agree?: SumsAgreement;
   /** Makes the store below, which knows nothing of ranks. */
   readonly below: (kept: Kept) => ParameterStore;
 }

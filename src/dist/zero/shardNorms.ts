@@ -6,7 +6,7 @@
 import { native } from '../../native/load.ts';
 import type { Parameter } from '../../nn/index.ts';
 import { type GlobalNorm, globalNorm } from '../../offload/clipping.ts';
-import type { GradientNorms } from '../../offload/norms.ts';
+import type { GradientNorms, SumsAgreement } from '../../offload/norms.ts';
 import { adopt, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
 import { type Flat, pageElements, type Slice, slicesOf } from './flats.ts';
@@ -20,6 +20,8 @@ export interface ShardNormOptions {
   readonly parameters: readonly Parameter[];
   readonly device: string;
   readonly threads: number;
+  /** Where ranks outside of the group hold other parts of the model. */
+  readonly agree?: SumsAgreement;
 }
 
 const blocksIn = ({ elements }: Slice): number => Math.ceil(elements / pageElements);
@@ -81,7 +83,7 @@ export class ShardNorms implements GradientNorms {
     const found = this.#sums(this.#exchange());
     this.begin();
     const sums = this.#options.parameters.map((parameter) => ({ parameter, ...found.get(parameter)! }));
-    return globalNorm(sums, clipNorm, lossScale);
+    return globalNorm(this.#options.agree?.(sums) ?? sums, clipNorm, lossScale);
   }
 
   /** This rank's numbers, slice after slice; a flat without a gradient counts as zero. */

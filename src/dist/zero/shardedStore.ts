@@ -73,6 +73,7 @@ export class ShardedStore implements ParameterStore {
     const rooms = { units, flatsOf: (unit: number) => shards.flatsOf(unit), ranks: group.size };
     const roomOptions = { ...rooms, elementBytes: dtypeBytes(dtype) };
     this.#room = stage === 3 ? new PairRoom(roomOptions) : new WholeRoom(roomOptions);
+    const agreement = options.agree === undefined ? {} : { agree: options.agree };
     const parameters = model.parameters();
     const trainable = parameters.filter((parameter) => parameter.trainable);
     this.#unused = new UnusedParameters(trainable);
@@ -83,7 +84,7 @@ export class ShardedStore implements ParameterStore {
         units: shards.units,
         groupOf: (shard: Parameter) => shards.flatOf(shard).group,
         values: shardValues(shards, options.values, this.#wide),
-        norms: new ShardNorms({ shards, group, parameters: trainable, device, threads }),
+        norms: new ShardNorms({ ...{ shards, group, device, threads }, parameters: trainable, ...agreement }),
         takenBytes: this.#room.bytes,
       });
     } catch (error) {

@@ -14,7 +14,7 @@ export function tensorEntry(parameter: Parameter, kind: StateKind, tensor: Tenso
     parameter,
     kind,
     dtype: tensor.dtype,
-    shape: tensor.shape,
+    ...(tensor.shape.join() === parameter.shape.join() ? {} : { shape: tensor.shape }),
     bytes: tensor.bytes,
     read: (into, byteOffset) => scope(() => native().readBytes(range(tensor, byteOffset, into.length).handle, into)),
     write: (from, byteOffset) =>

@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { ConfigInput } from '../../../src/config/index.ts';
 import { isTierraError } from '../../../src/core/errors.ts';
 import type { CollectiveCounter, Communicator } from '../../../src/dist/index.ts';
+import { makeMesh } from '../../../src/dist/mesh.ts';
 import { layFlats, slicesOf } from '../../../src/dist/zero/flats.ts';
 import { ReplicatedStore, ShardedStore } from '../../../src/dist/zero/index.ts';
 import { type Engine, initialize, launch } from '../../../src/engine/index.ts';
@@ -161,7 +162,7 @@ function start(
   config: ConfigInput,
 ): { engine: AnyEngine; ranks: DataRanks } {
   const context = launch(settings(config));
-  const ranks = communicator === null ? noOtherRanks : divideRanks(communicator, context.config.parallel);
+  const ranks = communicator === null ? noOtherRanks : divideRanks(makeMesh(communicator, {}), context.config.parallel);
   const model = (given.model === 'halfUsed' ? new HalfUsed(ranks.rank) : gpt()) as Module<[TokenBatch], Tensor>;
   const criterion = (loss: Tensor, factor: Tensor): Tensor => ops.mul(loss, factor);
   return { engine: initialize({ context, model, criterion, ranks }) as AnyEngine, ranks };

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { ConfigInput } from '../../../src/config/index.ts';
 import type { Communicator } from '../../../src/dist/index.ts';
+import { makeMesh } from '../../../src/dist/mesh.ts';
 import { stepName } from '../../../src/engine/checkpoint/names.ts';
 import { type Engine, initialize, launch } from '../../../src/engine/index.ts';
 import { loadCheckpoint } from '../../../src/engine/loading.ts';
@@ -42,7 +43,7 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
       optimizer: { groups: [{ match: 'blocks\\.1\\.mlp', frozen: true }] },
     }),
   );
-  const ranks = communicator === null ? noOtherRanks : divideRanks(communicator, context.config.parallel);
+  const ranks = communicator === null ? noOtherRanks : divideRanks(makeMesh(communicator, {}), context.config.parallel);
   const built = buildModel({ architecture: 'gpt2', config: { ...shape, ...drops } });
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const engine: Engine<TokenBatch, Tensor> = initialize({ context, model, ranks });
