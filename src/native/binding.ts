@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 11;
+export const contract = 12;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
