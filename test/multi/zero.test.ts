@@ -88,8 +88,9 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
   });
 
   it('give the bits of one process whose micro-batches are the ranks, dropout and clipping included', async () => {
+    // Wide enough that a rank beside the first holds several norm blocks of one parameter.
     for (const precision of ['fp64', 'fp32'] as const) {
-      const dropout: ZeroCase = { ...short, name: 'dropout', config: { precision } };
+      const dropout: ZeroCase = { ...short, name: 'dropout', width: 96, config: { precision } };
       const cut = { ...dropout, cut: 3, config: { precision, train: { accumulate: 3 } } };
       const { dropout: reference } = alone([cut]);
       const all = await together(3, inStages(dropout, [0, 3]));
