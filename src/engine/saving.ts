@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Config } from '../config/index.ts';
 import type { DataPosition } from '../data/index.ts';
-import { type BuiltModel, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
+import { type BuiltModel, hfConfigText, hfName, safetensorsDtype, withDtype } from '../models/index.ts';
 import type { StateEntry } from '../offload/store.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
 import type { TensorDeclaration } from '../tensor/safetensors/index.ts';
@@ -177,7 +177,7 @@ export function policyOf({ train: { keepLast, keepEvery } }: Config): KeepPolicy
 
 /** `config.json` and the tokenizer's files. */
 export function smallFilesFor({ built, config }: SaveContext, dtype: Dtype): readonly SmallFile[] {
-  const text = `${JSON.stringify(withDtype(built.hfConfig, dtype), null, 2)}\n`;
+  const text = hfConfigText(withDtype(built.hfConfig, dtype));
   const { tokenizer } = config.data;
   const folder = tokenizer.endsWith('.json') ? path.dirname(tokenizer) : tokenizer;
   const copies = tokenizer === 'byte' ? [] : tokenizerFiles.filter((name) => existsSync(path.join(folder, name)));

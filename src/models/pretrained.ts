@@ -8,7 +8,7 @@ import { collectUnits, placeParameters } from '../nn/index.ts';
 import { type Dtype, ops } from '../tensor/index.ts';
 import { ShardedSafetensorsWriter, writeWholeFile } from '../tensor/safetensors/index.ts';
 import { buildModel } from './build.ts';
-import { hfConfigOf, withDtype } from './hf/describe.ts';
+import { hfConfigOf, hfConfigText, withDtype } from './hf/describe.ts';
 import { hfName } from './hf/names.ts';
 import { valuesFor } from './hf/values.ts';
 import { safetensorsDtype } from './hf/weights.ts';
@@ -66,7 +66,7 @@ export function savePretrained(model: LanguageModel, folder: string, options: Sa
   for (const name of writer.layout) writer.write(name, ops.toBytes(parameters.get(name)!.tensor));
   writer.finish();
   const config = withDtype(model.hfConfig ?? hfConfigOf(model), model.parameters()[0]!.tensor.dtype);
-  writeWholeFile(path.join(folder, 'config.json'), Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  writeWholeFile(path.join(folder, 'config.json'), Buffer.from(hfConfigText(config)));
 }
 
 function refuseToOverwrite(folder: string): void {

@@ -91,3 +91,11 @@ export function withDtype(config: HfConfig, dtype: Dtype): HfConfig {
   const { torch_dtype: _old, dtype: _new, ...rest } = config;
   return { ...rest, dtype, ...(config.torch_dtype === undefined ? {} : { torch_dtype: dtype }) };
 }
+
+/** Fields that `transformers` takes only with a decimal point. */
+const decimals = /("(?:router_aux_loss_coef|router_jitter_noise)": \d+)(?=,?\n)/g;
+
+/** The text of `config.json`. */
+export function hfConfigText(config: HfConfig): string {
+  return `${JSON.stringify(config, null, 2)}\n`.replace(decimals, '$1.0');
+}
