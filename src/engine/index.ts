@@ -5,6 +5,7 @@ export type { Hook, HookName, StepSummary } from './hooks.ts';
 export { type InitializeOptions, initialize } from './initialize.ts';
 export { languageTask } from './languageTask.ts';
 export { type Context, launch } from './launch.ts';
+export { joinMesh, meshOf } from './mesh.ts';
 export { type NonFiniteOrigin, originText } from './numerics/origin.ts';
 export type { NonFiniteAction } from './numerics/policy.ts';
 export {
@@ -14,5 +15,6 @@ export {
   type PipelineTimeline,
   pipelineTimeline,
 } from './pipelineTimeline.ts';
+export { underTensorParallel } from './tensorParallel.ts';
 export { type Recovery, type Task, Trainer, type TrainerOptions } from './trainer.ts';
 export { evaluating, reporting } from './trainingHooks.ts';

@@ -80,9 +80,10 @@ export abstract class Module<Args extends readonly unknown[] = never, Result = u
     return Array.from(this.namedParameters(), ([, parameter]) => parameter);
   }
 
-  /** Number of elements of all parameters, tied ones once. */
+  /** Number of elements of all parameters, tied ones once; of whole tensors where ranks hold parts of them. */
   get parameterCount(): number {
-    return this.parameters().reduce((sum, parameter) => sum + parameter.elements, 0);
+    const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+    return this.parameters().reduce((sum, { whole, shape }) => sum + count(whole?.shape ?? shape), 0);
   }
 
   train(on = true): this {
