@@ -12,12 +12,27 @@ export function meshOf(context: Context): Mesh {
   const { config, world, backend, device } = context;
   // The equation first: ranks that cannot form this mesh need not meet.
   new MeshLayout(world.size, degreesOf(context));
-  const peers = connect(world, { backend, device, deterministic: config.runtime.deterministic });
+  const peers = connect(world, {
+    backend,
+    device,
+    deterministic: config.runtime.deterministic,
+    facts: { config: sharedSettings(context) },
+  });
   // A failed process must not wait for the others; one that ends well serves their last questions.
   process.once('exit', (code) => {
     if (code === 0) peers.dispose();
   });
   return joinMesh(context, peers);
+}
+
+/** What ranks must agree on before they train together. Where each keeps its part, and how it uses its machine, is its own matter. */
+function sharedSettings({ config, dtype }: Context): unknown {
+  const { model, data, train, optimizer, lossScale, schedule, parallel, seed, memory } = config;
+  const { cache: _, ...read } = data;
+  return {
+    ...{ seed, precision: dtype, model, data: read, train, optimizer, lossScale, schedule, parallel },
+    memory: { accumulation: memory.accumulation },
+  };
 }
 
 /** The mesh of ranks that have met already, for a script that called `connect` itself: before anything asks for it. */
