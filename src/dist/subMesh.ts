@@ -45,18 +45,8 @@ export function square(size: number): SubMesh<SquareGroups> {
     depth: 1,
     place,
     parts: {
-      row: partsBy(
-        size,
-        place,
-        ({ i }) => i,
-        ({ j }) => j,
-      ),
-      column: partsBy(
-        size,
-        place,
-        ({ j }) => j,
-        ({ i }) => i,
-      ),
+      row: partsAlong(size, place, ['j']),
+      column: partsAlong(size, place, ['i']),
     },
   };
 }
@@ -82,30 +72,10 @@ export function deepSquare(size: number, depth: number): SubMesh<DeepGroups> {
     depth,
     place,
     parts: {
-      row: partsBy(
-        size,
-        place,
-        ({ i, k }) => i + edge * k,
-        ({ j }) => j,
-      ),
-      column: partsBy(
-        size,
-        place,
-        ({ j, k }) => j + edge * k,
-        ({ i }) => i,
-      ),
-      depth: partsBy(
-        size,
-        place,
-        ({ i, j }) => i + edge * j,
-        ({ k }) => k,
-      ),
-      columnDepth: partsBy(
-        size,
-        place,
-        ({ j }) => j,
-        ({ i, k }) => i + edge * k,
-      ),
+      row: partsAlong(size, place, ['j']),
+      column: partsAlong(size, place, ['i']),
+      depth: partsAlong(size, place, ['k']),
+      columnDepth: partsAlong(size, place, ['i', 'k']),
     },
   };
 }
@@ -128,40 +98,25 @@ export function cube(size: number): SubMesh<CubeGroups> {
     depth: edge,
     place,
     parts: {
-      weight: partsBy(
-        size,
-        place,
-        ({ j, k }) => j + edge * k,
-        ({ i }) => i,
-      ),
-      input: partsBy(
-        size,
-        place,
-        ({ i, k }) => i + edge * k,
-        ({ j }) => j,
-      ),
-      output: partsBy(
-        size,
-        place,
-        ({ i, j }) => i + edge * j,
-        ({ k }) => k,
-      ),
+      weight: partsAlong(size, place, ['i']),
+      input: partsAlong(size, place, ['j']),
+      output: partsAlong(size, place, ['k']),
     },
   };
 }
 
-function partsBy(
-  size: number,
-  place: (position: number) => Place,
-  partOf: (place: Place) => number,
-  orderOf: (place: Place) => number,
-): number[][] {
-  const parts: number[][] = [];
-  for (let position = 0; position < size; position++) {
-    const at = place(position);
-    const part = partOf(at);
-    parts[part] ??= [];
-    parts[part][orderOf(at)] = position;
+/** Positions that differ only in the coordinates `along`, by depth, then column, then row. */
+function partsAlong(size: number, place: (position: number) => Place, along: readonly (keyof Place)[]): number[][] {
+  const fixed = (['k', 'j', 'i'] as const).filter((axis) => !along.includes(axis));
+  const byPlace = Array.from({ length: size }, (_, position) => ({ position, at: place(position) })).sort(
+    (a, b) => a.at.k - b.at.k || a.at.j - b.at.j || a.at.i - b.at.i,
+  );
+  const parts = new Map<string, number[]>();
+  for (const { position, at } of byPlace) {
+    const key = fixed.map((axis) => at[axis]).join();
+    const part = parts.get(key);
+    if (part === undefined) parts.set(key, [position]);
+    else part.push(position);
   }
-  return parts;
+  return [...parts.values()];
 }

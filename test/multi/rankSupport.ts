@@ -1,5 +1,7 @@
 /** For scripts that run as ranks (`ranks.ts`). */
+import type { TokenBatch } from '../../src/models/index.ts';
 import { type Dtype, ops, type Tensor } from '../../src/tensor/index.ts';
+import { tokens } from '../native/engineSupport.ts';
 
 /** Tells the test that this rank has come to a named place. */
 export function mark(name: string): void {
@@ -22,3 +24,19 @@ export const tensorOf = (values: readonly number[], dtype: Dtype = 'float64', sh
   ops.to(ops.fromArray(values, shape ?? [values.length], { dtype: 'float64' }), { dtype });
 
 export const valuesOf = (tensor: Tensor): number[] => ops.toArray(ops.to(tensor, { dtype: 'float64' }));
+
+/** Rank `rank`'s rows of a micro-batch of `rows` sequences of 8 tokens that all `size` ranks share. */
+export function rowsOf(rows: number, index: number, rank: number, size: number): TokenBatch & { labels: Tensor } {
+  const all = tokens(rows, 8, index + 1);
+  const part = (tensor: Tensor): Tensor => {
+    const own = ops.contiguous(ops.slice(tensor, 0, (rank * rows) / size, ((rank + 1) * rows) / size)).keep();
+    tensor.dispose();
+    return own;
+  };
+  return { ids: part(all.ids), labels: part(all.labels) };
+}
+
+export function freeBatch({ ids, labels }: TokenBatch): void {
+  ids.dispose();
+  labels?.dispose();
+}

@@ -11,8 +11,9 @@ import { saveCheckpoint } from '../../../src/engine/saving.ts';
 import { underTensorParallel } from '../../../src/engine/tensorParallel.ts';
 import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
-import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
-import { settings, tokens } from '../../native/engineSupport.ts';
+import { scope, type Tensor } from '../../../src/tensor/index.ts';
+import { settings } from '../../native/engineSupport.ts';
+import { freeBatch, rowsOf } from '../rankSupport.ts';
 
 export interface MeshCase {
   readonly name: string;
@@ -71,9 +72,9 @@ async function train(communicator: Communicator | null, given: MeshCase): Promis
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const engine: Engine<TokenBatch, Tensor> = initialize({ context, model, ranks });
   engine.train();
-  const first = batchOf(0, ranks.rank, ranks.size);
+  const first = rowsOf(rows, 0, ranks.rank, ranks.size);
   engine.prepare(first, { together: true });
-  free(first);
+  freeBatch(first);
   if (given.from !== undefined) {
     loadCheckpoint(engine, path.join(folder!, 'checkpoints', stepName(given.from)), built);
   }
@@ -84,14 +85,14 @@ async function train(communicator: Communicator | null, given: MeshCase): Promis
   while (engine.steps < until) {
     engine.zeroGrad();
     const batches = Array.from({ length: accumulate }, (_, at) =>
-      batchOf(engine.steps * accumulate + at, ranks.rank, ranks.size),
+      rowsOf(rows, engine.steps * accumulate + at, ranks.rank, ranks.size),
     );
     const own = scope(() => engine.runMicroBatches(batches).reduce((sum, loss) => sum + loss.item(), 0));
     losses.push(meanOver(ranks, own / accumulate));
     const outcome = engine.step()!;
     norms.push(outcome.gradientNorm);
     if (outcome.clipFactor < 1) clipped++;
-    for (const batch of batches) free(batch);
+    for (const batch of batches) freeBatch(batch);
   }
   if (folder !== undefined) {
     const nowhere = {
@@ -108,20 +109,4 @@ async function train(communicator: Communicator | null, given: MeshCase): Promis
   engine.dispose();
   built.model.unplace();
   return { losses, norms, clipped };
-}
-
-/** The rank's rows of a micro-batch. */
-function batchOf(index: number, rank: number, size: number): TokenBatch & { labels: Tensor } {
-  const all = tokens(rows, 8, index + 1);
-  const part = (tensor: Tensor): Tensor => {
-    const own = ops.contiguous(ops.slice(tensor, 0, (rank * rows) / size, ((rank + 1) * rows) / size)).keep();
-    tensor.dispose();
-    return own;
-  };
-  return { ids: part(all.ids), labels: part(all.labels) };
-}
-
-function free({ ids, labels }: TokenBatch): void {
-  ids.dispose();
-  labels?.dispose();
 }

@@ -20,7 +20,8 @@ import { ChunkStore } from '../../../src/offload/chunked/chunkStore.ts';
 import type { ParameterStore } from '../../../src/offload/store.ts';
 import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
 import { tinyGpt2 } from '../../cases/models.ts';
-import { settings, tokens } from '../../native/engineSupport.ts';
+import { settings } from '../../native/engineSupport.ts';
+import { rowsOf } from '../rankSupport.ts';
 
 export interface ZeroCase {
   readonly name: string;
@@ -171,7 +172,7 @@ function start(
 /** Budgets of this rank for what the case is to show, from what planning says it takes. */
 function budgets(communicator: Communicator | null, given: ZeroCase, config: ConfigInput, folder: string) {
   const ample = { gpu: '1GiB', cpu: '1GiB', chunkSize: 32 * 1024 };
-  const batch = batchOf(given, 0, 0, 1);
+  const batch = rowsOf(given.rows, 0, 0, 1);
   const memory = (changes: object): ConfigInput => ({ ...config, memory: { ...config.memory, ...ample, ...changes } });
   const all = start(communicator, given, memory({}));
   let gpu: number;
@@ -207,17 +208,6 @@ function chunks(store: ParameterStore): ChunkStore {
   return below;
 }
 
-/** This rank's rows of micro-batch `index`. */
-function batchOf({ rows }: ZeroCase, index: number, rank: number, size: number): TokenBatch & { labels: Tensor } {
-  const all = tokens(rows, 8, index + 1);
-  const part = (tensor: Tensor): Tensor => {
-    const own = ops.contiguous(ops.slice(tensor, 0, (rank * rows) / size, ((rank + 1) * rows) / size)).keep();
-    tensor.dispose();
-    return own;
-  };
-  return { ids: part(all.ids), labels: part(all.labels) };
-}
-
 function trainCase(engine: AnyEngine, ranks: DataRanks, given: ZeroCase): Omit<ZeroResult, 'allocated'> {
   const losses: number[] = [];
   const norms: number[] = [];
@@ -230,7 +220,7 @@ function trainCase(engine: AnyEngine, ranks: DataRanks, given: ZeroCase): Omit<Z
     const { cut = 1 } = given;
     const batches = Array.from({ length: engine.accumulate }, (_, micro) => {
       const index = Math.floor((step * engine.accumulate + micro) / cut);
-      return cut > 1 ? batchOf(given, index, micro % cut, cut) : batchOf(given, index, ranks.rank, ranks.size);
+      return cut > 1 ? rowsOf(given.rows, index, micro % cut, cut) : rowsOf(given.rows, index, ranks.rank, ranks.size);
     });
     const bad = given.nan?.rank === ranks.rank && given.nan.step === step;
     const own = scope(() =>

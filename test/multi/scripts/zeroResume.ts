@@ -11,8 +11,9 @@ import { divideRanks, noOtherRanks } from '../../../src/engine/ranks.ts';
 import { saveCheckpoint } from '../../../src/engine/saving.ts';
 import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
-import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
-import { settings, tokens } from '../../native/engineSupport.ts';
+import { scope, type Tensor } from '../../../src/tensor/index.ts';
+import { settings } from '../../native/engineSupport.ts';
+import { freeBatch, rowsOf } from '../rankSupport.ts';
 
 export interface Leg {
   readonly folder: string;
@@ -48,15 +49,15 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const engine: Engine<TokenBatch, Tensor> = initialize({ context, model, ranks });
   engine.train();
-  const batch = batchOf(0, ranks.rank, ranks.size);
+  const batch = rowsOf(rows, 0, ranks.rank, ranks.size);
   engine.prepare(batch);
-  free(batch);
+  freeBatch(batch);
   if (leg.from > 0) loadCheckpoint(engine, path.join(leg.folder, 'checkpoints', stepName(leg.from)), built);
   const loaded = hashesOf(engine);
   const losses: number[] = [];
   while (engine.steps < leg.from + leg.steps) {
     engine.zeroGrad();
-    const own = batchOf(engine.steps, ranks.rank, ranks.size);
+    const own = rowsOf(rows, engine.steps, ranks.rank, ranks.size);
     losses.push(
       scope(() => {
         const loss = engine.forward(own);
@@ -65,7 +66,7 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
       }),
     );
     engine.step();
-    free(own);
+    freeBatch(own);
   }
   const position = {
     version: 1,
@@ -80,21 +81,6 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
   const ended = hashesOf(engine);
   engine.dispose();
   return { losses: ranks.sum(losses).map((loss) => loss / ranks.size), loaded, ended };
-}
-
-function batchOf(step: number, rank: number, size: number): TokenBatch & { labels: Tensor } {
-  const all = tokens(rows, 8, step + 1);
-  const part = (tensor: Tensor): Tensor => {
-    const own = ops.contiguous(ops.slice(tensor, 0, (rank * rows) / size, ((rank + 1) * rows) / size)).keep();
-    tensor.dispose();
-    return own;
-  };
-  return { ids: part(all.ids), labels: part(all.labels) };
-}
-
-function free({ ids, labels }: TokenBatch): void {
-  ids.dispose();
-  labels?.dispose();
 }
 
 function hashesOf(engine: Engine<TokenBatch, Tensor>): Record<string, string> {
