@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "dist/group.h"
+#include "dist/ring.h"
 
 namespace tierra::dist {
 
@@ -99,11 +100,7 @@ Tensor shifted(const Tensor& x, int64_t id, int64_t offset) {
   const int64_t size = group->size();
   const int64_t step = ((offset % size) + size) % size;
   if (step == 0) return x.clone();
-  const Tensor theirs = at::empty(x.sizes(), x.options());
-  const auto coming = group->receive(theirs, static_cast<int>((group->rank() + size - step) % size), kShiftTag);
-  group->send(x.contiguous(), static_cast<int>((group->rank() + step) % size), kShiftTag)->wait();
-  coming->wait();
-  return theirs;
+  return Turn(*group, x.contiguous(), kShiftTag, static_cast<int>(step)).arrived();
 }
 
 struct CopyToGroup : torch::autograd::Function<CopyToGroup> {

@@ -8,15 +8,15 @@
 
 namespace tierra::dist {
 
-// One step around the ring, under way. Blocks of all ranks have one shape.
+// One step around the ring, under way: to the rank `offset` (1 to size - 1) further on. Blocks of all ranks have one shape.
 class Turn {
  public:
-  Turn(Group& group, at::Tensor going, int tag) : going_(std::move(going)), coming_(at::empty_like(going_)) {
-    const int size = group.size(), next = (group.rank() + 1) % size, before = (group.rank() + size - 1) % size;
+  Turn(Group& group, at::Tensor going, int tag, int offset = 1) : going_(std::move(going)), coming_(at::empty_like(going_)) {
+    const int size = group.size(), rank = group.rank(), next = (rank + offset) % size, before = (rank + size - offset) % size;
     // Between two ranks NCCL has one queue for both directions: one of them sends first.
-    if (group.rank() % 2 == 0) sent_ = group.send(going_, next, tag);
+    if (rank < next) sent_ = group.send(going_, next, tag);
     received_ = group.receive(coming_, before, tag);
-    if (group.rank() % 2 != 0) sent_ = group.send(going_, next, tag);
+    if (rank > next) sent_ = group.send(going_, next, tag);
   }
 
   // The predecessor's block. What was sent is this rank's own again.
