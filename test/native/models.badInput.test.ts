@@ -56,7 +56,7 @@ describe('config.json', () => {
   it('of an unknown architecture', () => {
     change({ model_type: 'lama' });
     expect(refusal(loading, 'E_UNSUPPORTED')).toBe(
-      '/model/config.json: model_type "lama" is not an architecture Tierra knows\n  Did you mean llama? Known: gpt2, llama, mistral, qwen2, qwen3.',
+      '/model/config.json: model_type "lama" is not an architecture Tierra knows\n  Did you mean llama? Known: gpt2, llama, mistral, mixtral, qwen2, qwen3.',
     );
     change({ model_type: undefined });
     expect(refusal(loading, 'E_UNSUPPORTED')).toMatch(/^\/model\/config\.json: there is no model_type\n/);

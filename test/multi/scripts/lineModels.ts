@@ -58,7 +58,7 @@ export function run(communicator: Communicator): Record<string, ModelReport | st
       for (const model of [whole, cut]) placeParameters(model, { seed: 5, dtype: 'float64', device: 'cpu' });
       line.resetCounters();
       const report = scope(() => compare(whole, cut, () => elementsOf(line.counters())));
-      return [name, { ...report, parameters: cut.parameterCount }];
+      return [name, { ...report, parameters: cut.parameters().reduce((sum, { elements }) => sum + elements, 0) }];
     }),
   );
   const refused = thrown(() => withLayers(lineLayers(place), () => new Llama(tinyLlama({ num_key_value_heads: 1 }))));
