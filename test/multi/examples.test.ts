@@ -34,7 +34,7 @@ describe('examples/01-first-run', () => {
     expect(tiers).toMatchObject({ code: 0, stderr: '' });
     expect(tiers.stdout).toMatch(/^plan: parameters .*cpu; states .*disk/m);
     expect(tiers.stdout).toMatch(
-      /^step 4\/4 .* gpu \S+ MiB of 12\.0 MiB {2}cpu \S+ MiB of 6\.0 MiB {2}disk \S+ MiB of 64\.0 MiB$/m,
+      /^step 4\/4 .* gpu \S+ MiB of 13\.0 MiB {2}cpu \S+ MiB of 6\.0 MiB {2}disk \S+ MiB of 64\.0 MiB$/m,
     );
     const resident = await train(folders[1], '01-first-run', [...sets, 'memory.policy=off']);
     expect(resident).toMatchObject({ code: 0, stderr: '' });
