@@ -15,8 +15,7 @@ export interface CheckpointPlace {
 
 /** Throws `E_CHECKPOINT` when there is nothing of the kind, with the nearest name that exists. */
 export function locateCheckpoints(location: string): CheckpointPlace {
-  const isFolder = statSync(location, { throwIfNoEntry: false })?.isDirectory() === true;
-  if (isFolder) {
+  if (isFolderOf(location)) {
     if (isFolderOf(checkpointsFolder(location))) return { output: location, checkpoint: null };
     if (basename(location) === 'checkpoints') return { output: dirname(location), checkpoint: null };
     if (existsSync(join(location, 'manifest.json')) || parseStepName(basename(location)) !== undefined) {
@@ -26,7 +25,7 @@ export function locateCheckpoints(location: string): CheckpointPlace {
   }
   throw new TierraError(
     'E_CHECKPOINT',
-    `${location}: ${isFolder ? 'holds no checkpoints' : 'there is no such folder'}`,
+    `${location}: ${isFolderOf(location) ? 'holds no checkpoints' : 'there is no such folder'}`,
     {
       hint: suggestion(location),
     },
@@ -44,7 +43,14 @@ export async function oneCheckpoint(location: string): Promise<string> {
   });
 }
 
-const isFolderOf = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+/** Also below a file, where there is nothing. */
+function isFolderOf(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
 
 function suggestion(location: string): string {
   const general = 'Give a run folder, its checkpoints folder, or one checkpoint (step-N).';

@@ -28,7 +28,7 @@ memory:
   gpu: 64MiBs
   nvme: { size: 1GiB }
   activations: nvm
-parallel: { tp: 2 }
+parallel: { sp: 2 }
 sample: 3
 `;
   expect(refuse(text)).toMatchInlineSnapshot(`
@@ -48,7 +48,7 @@ sample: 3
       run.yaml:20:8: memory.gpu: expected auto, or a size such as 8GiB or 500MB, got "64MiBs"
       run.yaml:21:3: memory.nvme.path is missing: expected a folder on a local disk
       run.yaml:22:16: memory.activations: expected keep | recompute | host | nvme, got "nvm"; did you mean "nvme"?
-      run.yaml:23:13: parallel.tp: 2 is not supported, this build runs on one device (1)
+      run.yaml:23:13: parallel.sp: 2 has layers (docs/parallel.md) but is not wired into training by configuration yet
       run.yaml:24:9: sample: expected a map with prompt, tokens, temperature, ..., got 3"
   `);
 });
@@ -99,8 +99,8 @@ test.each([
 });
 
 test('a degree above 1 is legal but not supported, which has a code of its own', () => {
-  expect(refuse('parallel: { sp: 2, tp: 4 }')).toMatch(/^E_UNSUPPORTED .*2 problems/);
-  expect(refuse('parallel: { tp: 2 }\nseeed: 1')).toMatch(/^E_CONFIG .*2 problems/);
+  expect(refuse('parallel: { sp: 2, ep: 4, tp: 4 }')).toMatch(/^E_UNSUPPORTED .*2 problems/);
+  expect(refuse('parallel: { ep: 2 }\nseeed: 1')).toMatch(/^E_CONFIG .*2 problems/);
   expect(refuse('parallel: { pp: 0 }')).toBe('E_CONFIG run.yaml:1:17: parallel.pp: expected integer >= 1, got 0');
 });
 

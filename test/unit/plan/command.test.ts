@@ -50,11 +50,10 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
     A step of 2m 40s
       computing                                        16.28 s   10%
       waiting for optimizer states from and to disk     1m 55s   72%
-      waiting for the optimizer on the host            12.55 s    8%
+      waiting for the optimizer on the host            12.44 s    8%
       waiting for updated parameters going to disk      7.28 s    5%
-      waiting for parameters on their way to the GPU    3.98 s    2%
-      waiting for gradients moving to and from disk     3.95 s    2%
-      waiting for gradients leaving the GPU             807 ms   <1%
+      waiting for gradients moving to and from disk     4.21 s    3%
+      waiting for parameters on their way to the GPU    3.95 s    2%
       at best, by the disk alone                        2m 35s   97%
 
     Moved in a step
