@@ -60,7 +60,8 @@ for (let step = 1; step <= 5; step++) {
 }
 
 if (world.rank === 0) {
-  const held = model.parameterCount / (1024 * 16_384 * 2 + 16_384 + 1024);
+  const elements = parameters.reduce((sum, { tensor }) => sum + tensor.elements, 0);
+  const held = elements / model.parameterCount;
   const moved = Object.values(place.groups).flatMap((group) => Object.values(group.counters()));
   const received = moved.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
   console.log(

@@ -54,7 +54,11 @@ describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () =
     expect(unrecorded).toMatchObject({ code: 0, stderr: '' });
     expect(unrecorded.stdout.match(/this run is not recorded/g)).toHaveLength(1);
 
-    const store = ['--set', 'record.store=store.db', '--set', 'train.resume=never'];
+    // One save, at the end: a save during training may fail, and training goes on.
+    const store = ['record.store=store.db', 'train.resume=never', 'train.saveEvery=100'].flatMap((set) => [
+      '--set',
+      set,
+    ]);
     const failed = await run(folder, ['train', 'run.yaml', ...store], { TIERRA_FAULT: 'file.write:ENOSPC@k=3' });
     expect(failed.code).toBe(1);
     const show = await run(folder, ['runs', 'show', 'latest', '--store', 'store.db']);
