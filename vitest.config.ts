@@ -11,7 +11,7 @@ const env = { OMP_NUM_THREADS: '2', OMP_WAIT_POLICY: 'PASSIVE' };
 export default defineConfig({
   test: {
     projects: [
-      project('unit'),
+      project('unit', { isolate: false }),
       project('native', { testTimeout: 120_000, hookTimeout: 120_000, env }),
       project('multi', { testTimeout: 180_000, hookTimeout: 180_000, env }),
       project('gpu', { testTimeout: 300_000, hookTimeout: 300_000 }),

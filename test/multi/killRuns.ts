@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { findNewest } from '../../src/engine/checkpoint/index.ts';
 import type { ModelBytes } from '../cases/placements.ts';
+import { program } from '../compiled.ts';
 
 /** Where a process can be killed by name; the number is the largest k that a short run surely reaches. */
 export const killPoints: readonly (readonly [site: string, mostK: number])[] = [
@@ -65,13 +66,11 @@ interface Life {
   readonly stderr: string;
 }
 
-const victim = path.join(import.meta.dirname, 'killVictim.ts');
-
 /** One process in `folder`, killed as `kill` says or left alone. */
 export function live(folder: string, steps: number, kill: Kill | null): Promise<Life> {
-  const tsx = path.resolve(import.meta.dirname, '../../node_modules/tsx/dist/esm/index.mjs');
   const fault = kill?.at === 'point' ? { TIERRA_FAULT: `${kill.site}:kill@k=${kill.k}` } : {};
-  const child = spawn(process.execPath, ['--import', tsx, victim, folder, String(steps)], {
+  const [node, ...args] = program('test/multi/killVictim.ts');
+  const child = spawn(node!, [...args, folder, String(steps)], {
     env: { ...process.env, OMP_NUM_THREADS: '1', ...fault },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

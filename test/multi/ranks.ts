@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { openStore } from '../../src/dist/index.ts';
+import { compiled, program } from '../compiled.ts';
 
 export interface RanksOptions {
   /** Passed to `run` on every rank, as JSON. */
@@ -38,8 +39,6 @@ export interface RunningRanks {
 }
 
 const root = path.resolve(import.meta.dirname, '../..');
-const child = path.join(import.meta.dirname, 'rankProcess.ts');
-const tsx = path.join(root, 'node_modules/tsx/dist/esm/index.mjs');
 
 /** Starts `size` ranks of `script` (a path, or a name in this folder). */
 export function startRanks(size: number, script: string, options: RanksOptions = {}): RunningRanks {
@@ -57,12 +56,13 @@ export function startRanks(size: number, script: string, options: RanksOptions =
     localSize: size,
     rendezvous: { host: '127.0.0.1', port, external },
   });
-  const job = { script: path.resolve(import.meta.dirname, script), input: options.input, timeoutSeconds };
+  const job = { script: compiled(path.resolve(import.meta.dirname, script)), input: options.input, timeoutSeconds };
   const marks = new Map<string, () => void>();
   const seen = new Set<string>();
   const children: ChildProcess[] = [];
   const ends = Array.from({ length: size }, (_, rank) => {
-    const started = spawn(process.execPath, ['--import', tsx, child], {
+    const [node, ...args] = program('test/multi/rankProcess.ts');
+    const started = spawn(node!, args, {
       cwd: root,
       env: { ...process.env, OMP_NUM_THREADS: '1', OMP_WAIT_POLICY: 'PASSIVE', NO_COLOR: '1', ...options.env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

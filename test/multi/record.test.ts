@@ -34,7 +34,13 @@ describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () =
       expect(tokens).toBe(128);
       expect(lossScale).toBeNull();
     }
-    expect(record.checkpoints.at(-1)).toMatchObject({ step: 12, path: 'out/checkpoints/step-00000012' });
+    expect(record.checkpoints.at(-1)).toMatchObject({
+      step: 12,
+      path: 'out/checkpoints/step-00000012',
+      bytes: expect.any(Number),
+      seconds: expect.any(Number),
+      blockedSeconds: expect.any(Number),
+    });
     expect(record.evaluations.map(({ step }: { step: number }) => step)).toEqual([0, 4, 6, 8, 12]);
 
     expect(readdirSync(path.join(folder, 'out', 'tensorboard'))).toHaveLength(2);

@@ -4,8 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
-
-const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
+import { program } from '../compiled.ts';
 
 export function scratch(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'tierra-train-'));
@@ -61,8 +60,8 @@ export interface Running {
 
 /** Starts `tierra ...args` in `folder`. */
 export function start(folder: string, args: readonly string[], env: Record<string, string> = {}): Running {
-  const tsx = path.resolve(import.meta.dirname, '../../node_modules/tsx/dist/esm/index.mjs');
-  const child = spawn(process.execPath, ['--import', tsx, main, ...args], {
+  const [node, ...main] = program('src/cli/main.ts');
+  const child = spawn(node!, [...main, ...args], {
     cwd: folder,
     env: { ...process.env, NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

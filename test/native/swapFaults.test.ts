@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../src/native/load.ts';
+import { compiled } from '../compiled.ts';
 import { type Bench, backends, mib, pattern, readArena, thrown, withSwap } from './swapSupport.ts';
 
-const loader = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'src', 'native', 'load.ts');
+const loader = compiled('src/native/load.ts');
 
 /** Writes and reads one extent of 4 MiB and a bit; throws when what comes back differs. */
 function roundTrip({ arena, swap }: Bench, seed: number): void {
@@ -184,7 +184,7 @@ describe.skipIf(!nativeIsBuilt()).each(backends)('faults through %s', (backend) 
           checksum: true, runId: 'victim', blockBytes: 1048576, readDepth: 4, writeDepth: 4 });
         native().swapWrite(swap, { swapOffset: 0, arena, arenaOffset: 0, bytes: 4194304, chunk: 0, step: 0 });
         console.log('not killed');`;
-      const run = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+      const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
         env: { ...process.env, TIERRA_FAULT: 'io.write:kill@k=3' },
         encoding: 'utf8',
       });

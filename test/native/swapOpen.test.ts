@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../src/native/load.ts';
+import { compiled } from '../compiled.ts';
 import { mib, pattern, readArena, swapOptions, thrown, withFolder } from './swapSupport.ts';
 
 describe.skipIf(!nativeIsBuilt())('opening a swap', () => {
@@ -146,7 +147,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(code), packed)), 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])`;
       const script = `
-        const { native } = await import(${JSON.stringify(path.resolve('src/native/load.ts'))});
+        const { native } = await import(${JSON.stringify(compiled('src/native/load.ts'))});
         const arena = native().arenaCreate('host', 4194304, 0, false);
         const swap = native().swapOpen(${JSON.stringify(swapOptions(folder))});
         const extent = { swapOffset: 0, arena, arenaOffset: 0, bytes: 1000000, chunk: 1, step: 1 };
@@ -154,7 +155,7 @@ os.execv(sys.argv[1], sys.argv[1:])`;
         native().swapRead(swap, extent);
         const { backend, reasons } = native().swapInfo(swap);
         console.log(backend, /EPERM/.test(reasons.join()));`;
-      const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
+      const node = [process.execPath, '--input-type=module', '-e', script];
       const run = spawnSync('python3', ['-c', filter, ...node], { encoding: 'utf8' });
       expect(run.stdout.trim()).toBe('threads true');
     });
@@ -167,10 +168,10 @@ os.execv(sys.argv[1], sys.argv[1:])`;
       mkdirSync(small);
       const options = JSON.stringify(swapOptions(small, { bytes: 8 * mib }));
       const script = `
-        const { native } = await import(${JSON.stringify(path.resolve('src/native/load.ts'))});
+        const { native } = await import(${JSON.stringify(compiled('src/native/load.ts'))});
         try { native().swapOpen(${options}); } catch (error) { console.log(error.code, error.details.neededBytes); }`;
       const command = 'mount -t tmpfs -o size=4m none "$1" && shift && exec "$@"';
-      const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
+      const node = [process.execPath, '--input-type=module', '-e', script];
       const run = spawnSync('unshare', ['-rm', 'sh', '-c', command, 'sh', small, ...node], { encoding: 'utf8' });
       expect(run.stdout.trim()).toBe(`E_OUT_OF_MEMORY ${8 * mib}`);
     });

@@ -17,6 +17,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { isTierraError, type TierraError } from '../../src/core/errors.ts';
 import { native } from '../../src/native/load.ts';
 import { type MemoryInput, placementNamed } from '../cases/placements.ts';
+import { compiled } from '../compiled.ts';
 import { faultScenario, type Oracle, oracle } from './tiersFaultRuns.ts';
 import { type AnyEngine, batchOf, drop, hashesOf, start, trainStep, withFolder } from './tiersSupport.ts';
 
@@ -208,13 +209,13 @@ describe('in the middle of a run', () => {
       const small = path.join(folder, 'small');
       mkdirSync(small);
       const script = `
-        const { faultScenario } = await import(${JSON.stringify(path.resolve('test/native/tiersFaultRuns.ts'))});
-        const { start, batchOf } = await import(${JSON.stringify(path.resolve('test/native/tiersSupport.ts'))});
+        const { faultScenario } = await import(${JSON.stringify(compiled('test/native/tiersFaultRuns.ts'))});
+        const { start, batchOf } = await import(${JSON.stringify(compiled('test/native/tiersSupport.ts'))});
         const engine = start(faultScenario(), ${JSON.stringify(onDisk(small))});
         try { engine.prepare(batchOf(0)); } catch (error) { console.log(error.code, error.message, error.hint); }
         engine.dispose();`;
       const command = 'mount -t tmpfs -o size=256k none "$1" && shift && exec "$@"';
-      const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
+      const node = [process.execPath, '--input-type=module', '-e', script];
       const run = spawnSync('unshare', ['-rm', 'sh', '-c', command, 'sh', small, ...node], { encoding: 'utf8' });
       expect(run.stdout).toMatch(/^E_OUT_OF_MEMORY .*swap/);
       expect(run.stdout).toContain(small);

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { expect, it } from 'vitest';
+import { compiled } from '../compiled.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 
@@ -12,11 +13,11 @@ function script(body: string): {
   ready: Promise<void>;
 } {
   const text = `
-    import { native as open } from ${JSON.stringify(path.join(root, 'src/native/load.ts'))};
+    import { native as open } from ${JSON.stringify(compiled('src/native/load.ts'))};
     const native = open();
     const stuck = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
     ${body}`;
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', text], { cwd: root });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', text], { cwd: root });
   let stderr = '';
   child.stderr.on('data', (data: Buffer) => {
     stderr += data.toString();

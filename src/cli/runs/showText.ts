@@ -88,6 +88,8 @@ function heading({ run, checkpoints }: Shown): Piece[][] {
   if (saved !== undefined) {
     const count = checkpoints.length === 1 ? '' : ` (${checkpoints.length} saved)`;
     lines.push([label('checkpoint'), `${saved.path}${count}`]);
+    const cost = saveCost(checkpoints);
+    if (cost !== null) lines.push([label(''), cost]);
   }
   lines.push([label('machine'), machineText(machine, last.host)]);
   lines.push([label('versions'), versionsText(machine)]);
@@ -96,6 +98,19 @@ function heading({ run, checkpoints }: Shown): Piece[][] {
     lines.push([label('git'), `${git.revision.slice(0, 12)}${dirty}`]);
   }
   return lines;
+}
+
+/** What a save was and cost: means, since the first of a run is often slower. Null where the record does not know. */
+function saveCost(checkpoints: readonly CheckpointDetails[]): string | null {
+  const mean = (pick: (one: CheckpointDetails) => number | null): number | null => {
+    const known = checkpoints.map(pick).filter((value) => value !== null);
+    return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
+  };
+  const [bytes, seconds] = [mean((one) => one.bytes), mean((one) => one.seconds)];
+  const blocked = mean((one) => one.blockedSeconds);
+  if (bytes === null || seconds === null) return null;
+  const held = blocked === null ? '' : `, of which training stood still for ${shortSeconds(blocked)}`;
+  return `${formatBytes(bytes)} in ${shortSeconds(seconds)}${held}${checkpoints.length === 1 ? '' : ' (means)'}`;
 }
 
 function machineText(machine: Readonly<Record<string, unknown>>, host: string): string {

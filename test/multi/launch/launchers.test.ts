@@ -5,10 +5,11 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../../src/native/load.ts';
-import { type Ended, start, tierra, tsx } from './support.ts';
+import { program } from '../../compiled.ts';
+import { type Ended, start, tierra } from './support.ts';
 
 const file = path.join(import.meta.dirname, 'anywhere.ts');
-const script = [process.execPath, '--import', tsx, file];
+const script = program(file);
 
 interface Says {
   readonly launcher: string;
@@ -84,7 +85,7 @@ describe.skipIf(skips.all !== '')('one script', () => {
     expectRanks(await byHand([{}]), 'single', 1);
   });
 
-  it('under tierra run', async () => {
+  it('under tierra run, which finds a loader for TypeScript', async () => {
     expectRanks([await tierra(['run', '-n', '3', file]).ended], 'tierra', 3);
   });
 

@@ -1,9 +1,10 @@
 /** Ranks in the middle of collectives lose one of their number: the right one is named, the job ends, or starts again. */
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../../src/native/load.ts';
+import { compiled } from '../../compiled.ts';
 import { linesOf, tierra } from './support.ts';
 
-const file = new URL('collecting.ts', import.meta.url).pathname;
+const file = compiled('test/multi/launch/collecting.ts');
 const gloo = nativeIsBuilt() && native().buildInfo.gloo;
 if (!gloo) console.log('skipped: the addon has no Gloo');
 

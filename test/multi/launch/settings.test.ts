@@ -1,10 +1,10 @@
 /** Ranks that would train different things find out before they begin. */
-import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nativeIsBuilt } from '../../../src/native/load.ts';
+import { compiled } from '../../compiled.ts';
 import { linesOf, tierra } from './support.ts';
 
-const script = path.join(import.meta.dirname, 'differing.ts');
+const script = compiled('test/multi/launch/differing.ts');
 
 describe.skipIf(!nativeIsBuilt())('settings of ranks', () => {
   it('may differ in where each keeps its part', async () => {

@@ -4,10 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
+import { program } from '../../compiled.ts';
 
 export const root = path.resolve(import.meta.dirname, '../../..');
-export const tsx = path.join(root, 'node_modules/tsx/dist/loader.mjs');
-const main = path.join(root, 'src/cli/main.ts');
 
 export function scratch(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'tierra-launch-'));
@@ -83,7 +82,7 @@ export function start(argv: readonly string[], env: Record<string, string | unde
 }
 
 export const tierra = (args: readonly string[], env: Record<string, string | undefined> = {}, cwd?: string): Running =>
-  start([process.execPath, '--import', tsx, main, ...args], env, cwd);
+  start([...program('src/cli/main.ts'), ...args], env, cwd);
 
 /** Without what a launcher around the tests may have set. */
 function cleanEnvironment(): NodeJS.ProcessEnv {

@@ -1,14 +1,16 @@
 /** Ranks that die, fall silent, fail or stand still: the others leave, and say who it was. */
 import { expect, it } from 'vitest';
-import { linesOf, type Running, scratch, start, tierra, tsx, until } from './support.ts';
+import { compiled, program } from '../../compiled.ts';
+import { linesOf, type Running, scratch, start, tierra, until } from './support.ts';
 
-const file = new URL('watchedRank.ts', import.meta.url).pathname;
+const source = 'test/multi/launch/watchedRank.ts';
+const file = compiled(source);
 
 /** Ranks without any launcher's help: what torchrun would set, and nobody who stops them. */
 function ranks(count: number, misfortune: string, victim: number, env: Record<string, string> = {}): Running[] {
   const folder = scratch();
   return Array.from({ length: count }, (_, rank) =>
-    start([process.execPath, '--import', tsx, file, folder, misfortune, String(victim)], {
+    start([...program(source), folder, misfortune, String(victim)], {
       RANK: String(rank),
       WORLD_SIZE: String(count),
       LOCAL_RANK: String(rank),

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { isTierraError } from '../../../src/core/errors.ts';
 import { armFaults, faultPoint } from '../../../src/core/faults.ts';
 import { findNewest } from '../../../src/engine/checkpoint/index.ts';
+import { compiled } from '../../compiled.ts';
 import { expectWholly, names, save, scratchOutput } from './sample.ts';
 
 afterEach(() => armFaults(undefined));
@@ -49,12 +49,10 @@ test('a real short write, then a refusal (ulimit -f): the old checkpoint stays, 
 }, async () => {
   const output = scratchOutput();
   await save(output, 10);
-  const saver = join(import.meta.dirname, 'saver.ts');
-  const command = 'ulimit -f 1; exec "$0" --import tsx "$1" "$2" 20 1';
+  const saver = compiled('test/unit/checkpoint/saver.ts');
+  const command = 'ulimit -f 1; exec "$0" "$1" "$2" 20 1';
   const child = spawnSync('bash', ['-c', command, process.execPath, saver, output], {
     encoding: 'utf8',
-    // tsx would meet the limit itself when it writes its cache.
-    env: { ...process.env, TSX_DISABLE_CACHE: '1' },
   });
   expect(child.status).toBe(1);
   expect(child.stderr).toMatch(/the checkpoint of step 20 was not written: .*cannot write \d+ bytes at 1024: EFBIG/);

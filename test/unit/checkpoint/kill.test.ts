@@ -2,13 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkpointsFolder, findNewest, removeLeftovers } from '../../../src/engine/checkpoint/index.ts';
+import { compiled } from '../../compiled.ts';
 import { expectWholly, names, save, scratchOutput } from './sample.ts';
 
-const saver = join(import.meta.dirname, 'saver.ts');
+const saver = compiled('test/unit/checkpoint/saver.ts');
 
 /** Saves step 20 in a process of its own that kills itself at the fault point. */
 function saveAndDie(output: string, fault: string): void {
-  const child = spawnSync(process.execPath, ['--import', 'tsx', saver, output, '20', '1'], {
+  const child = spawnSync(process.execPath, [saver, output, '20', '1'], {
     env: { ...process.env, TIERRA_FAULT: fault },
     encoding: 'utf8',
   });
@@ -54,9 +55,9 @@ test('killed while resuming, nothing was changed', { timeout: 60_000 }, async ()
   const output = scratchOutput();
   await save(output, 10);
   const script = `
-    import { findNewest } from ${JSON.stringify(join(import.meta.dirname, '../../../src/engine/checkpoint/index.ts'))};
+    import { findNewest } from ${JSON.stringify(compiled('src/engine/checkpoint/index.ts'))};
     await findNewest(${JSON.stringify(output)});`;
-  const child = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+  const child = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
     env: { ...process.env, TIERRA_FAULT: 'checkpoint.verify:kill@k=3' },
     encoding: 'utf8',
   });

@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { compiled } from '../../compiled.ts';
 
-const main = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
-const waiting = fileURLToPath(new URL('waitForInterrupt.ts', import.meta.url));
+const main = compiled('src/cli/main.ts');
+const waiting = compiled('test/unit/cli/waitForInterrupt.ts');
 
 const start = (script: string, args: readonly string[] = [], env: Record<string, string> = {}): ChildProcess =>
-  spawn(process.execPath, ['--import', 'tsx', script, ...args], {
+  spawn(process.execPath, [script, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   });

@@ -24,7 +24,8 @@ function store(): string {
     resumed.step(row(step, { loss: step === 25 ? Number.NaN : 3, clipFactor: 0.5 }));
   for (let index = 1; index <= 20; index++) resumed.event(`trouble ${index}`, { kind: 'skip', step: 25 });
   resumed.memory(40, [{ tier: 'gpu', usedBytes: 2 ** 30, budgetBytes: 2 ** 31 }]);
-  resumed.checkpoint({ step: 40, path: 'runs/small/checkpoints/step-00000040' });
+  const path40 = 'runs/small/checkpoints/step-00000040';
+  resumed.checkpoint({ step: 40, path: path40, bytes: 3 * 2 ** 20, seconds: 0.5, blockedSeconds: 0.002 });
   resumed.finish('failed', 'the disk is full');
   return file;
 }
@@ -56,7 +57,9 @@ describe.skipIf(withoutSqlite)('tierra runs', () => {
     expect(stdout).toMatch(/started; interrupted at step 30/);
     expect(stdout).toMatch(/resumed at step 20; failed at step 40/);
     expect(stdout).toMatch(/git +0123456789ab with changes/);
-    expect(stdout).toMatch(/checkpoint +runs\/small\/checkpoints\/step-00000040/);
+    expect(stdout).toMatch(
+      /checkpoint +runs\/small\/checkpoints\/step-00000040\n +3\.0 MiB in 500 ms, of which training stood still for 2\.0 ms\n/,
+    );
     expect(stdout).toMatch(/loss +\S+ +4.0000 → 3.0000, least 3.0000/);
     expect(stdout).toMatch(/norm .*50% clipped/);
     expect(stdout).toMatch(/1 of 40 steps had an infinite or NaN/);

@@ -15,6 +15,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { byteTokenizer, type CorpusOptions } from '../../../src/data/index.ts';
+import { compiled } from '../../compiled.ts';
 import { bytes, idsOf, prepare } from './corpora.ts';
 import { folderWith } from './helpers.ts';
 
@@ -181,8 +182,8 @@ describe('building', () => {
 
   test('in several processes at once gives one cache that all use', async () => {
     const root = folderWith({ 'a.txt': Buffer.alloc(3_000_000, text) });
-    const script = path.join(root, 'prepare.ts');
-    const index = fileURLToPath(new URL('../../../src/data/index.ts', import.meta.url));
+    const script = path.join(root, 'prepare.mjs');
+    const index = compiled('src/data/index.ts');
     writeFileSync(
       script,
       `import { byteTokenizer, prepareCorpus } from ${JSON.stringify(index)};
@@ -191,8 +192,7 @@ describe('building', () => {
          tokenizer: byteTokenizer(), verify: true, note: (text) => notes.push(text) })
          .then(({ train }) => console.log(JSON.stringify({ fingerprint: train.fingerprint, sequences: train.sequences, notes })));`,
     );
-    const tsx = fileURLToPath(new URL('../../../node_modules/tsx/dist/cli.mjs', import.meta.url));
-    const runs = await Promise.all(Array.from({ length: 3 }, () => output(process.execPath, [tsx, script])));
+    const runs = await Promise.all(Array.from({ length: 3 }, () => output(process.execPath, [script])));
     const results = runs.map((run) => JSON.parse(run) as { fingerprint: string; sequences: number; notes: string[] });
     expect(new Set(results.map(({ fingerprint }) => fingerprint)).size).toBe(1);
     expect(results[0]!.sequences).toBe(46_875);
@@ -218,14 +218,14 @@ describe('building', () => {
   test('starts again after being killed', async () => {
     const root = folderWith({ 'a.txt': '' });
     truncateSync(path.join(root, 'a.txt'), 128 * 2 ** 20);
-    const script = path.join(root, 'prepare.ts');
-    const index = fileURLToPath(new URL('../../../src/data/index.ts', import.meta.url));
+    const script = path.join(root, 'prepare.mjs');
+    const index = compiled('src/data/index.ts');
     writeFileSync(
       script,
       `import { byteTokenizer, prepareCorpus } from ${JSON.stringify(index)};
        prepareCorpus({ files: 'a.txt', root: ${JSON.stringify(root)}, cacheFolder: 'cache', sequenceLength: 64, tokenizer: byteTokenizer() });`,
     );
-    const child = spawn(process.execPath, ['--import', 'tsx', script], { cwd: repository, stdio: 'inherit' });
+    const child = spawn(process.execPath, [script], { cwd: repository, stdio: 'inherit' });
     while (!left(root).some((name) => name.includes('.building-')))
       await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill('SIGKILL');
@@ -321,8 +321,8 @@ describe('remembered file hashes', () => {
 test('memory does not grow with the corpus', async () => {
   const root = folderWith({ 'a.txt': '' });
   truncateSync(path.join(root, 'a.txt'), 128 * 2 ** 20);
-  const script = path.join(root, 'grow.ts');
-  const index = fileURLToPath(new URL('../../../src/data/index.ts', import.meta.url));
+  const script = path.join(root, 'grow.mjs');
+  const index = compiled('src/data/index.ts');
   writeFileSync(
     script,
     `import { byteTokenizer, prepareCorpus } from ${JSON.stringify(index)};
@@ -330,8 +330,7 @@ test('memory does not grow with the corpus', async () => {
      prepareCorpus({ files: 'a.txt', root: ${JSON.stringify(root)}, cacheFolder: 'cache', sequenceLength: 64, tokenizer: byteTokenizer() })
        .then(({ train }) => console.log(JSON.stringify([train.tokens, (process.resourceUsage().maxRSS - before) / 1024])));`,
   );
-  const tsx = fileURLToPath(new URL('../../../node_modules/tsx/dist/cli.mjs', import.meta.url));
-  const [tokens, grownMiB] = JSON.parse(await output(process.execPath, [tsx, script])) as [number, number];
+  const [tokens, grownMiB] = JSON.parse(await output(process.execPath, [script])) as [number, number];
   expect(tokens).toBe(128 * 2 ** 20);
   expect(grownMiB).toBeLessThan(64);
 });

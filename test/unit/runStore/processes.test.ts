@@ -5,19 +5,14 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { runDetails } from '../../../src/telemetry/runStore/details.ts';
 import { piecesOf } from '../../../src/telemetry/runStore/pieces.ts';
+import { program } from '../../compiled.ts';
 import { reader, scratch, withoutSqlite } from './support.ts';
 
-const tsx = path.resolve(import.meta.dirname, '../../../node_modules/tsx/dist/esm/index.mjs');
-const script = path.join(import.meta.dirname, 'endless.ts');
-
 function start(file: string, name: string, from: number, steps: number) {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--import', tsx, script, file, name, String(from), String(steps)],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
+  const [node, ...script] = program('test/unit/runStore/endless.ts');
+  const child: ChildProcess = spawn(node!, [...script, file, name, String(from), String(steps)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let printed = '';
   let said = '';
   child.stdout!.on('data', (data: Buffer) => {
