@@ -1,7 +1,6 @@
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { type ErrorCode, TierraError } from '../../core/errors.ts';
+import { startThread } from '../../core/workerThread.ts';
 import type { WrittenCheckpoint } from './commit.ts';
 import type { CommitRequest, PlainError } from './commitWorker.ts';
 
@@ -41,20 +40,10 @@ export class Committer {
   }
 }
 
-/** From sources, as in development, the thread needs a loader for TypeScript of its own. */
 function startWorker(): Worker {
-  const isSource = import.meta.url.endsWith('.ts');
-  const url = new URL(isSource ? './commitWorker.ts' : './commitWorker.js', import.meta.url);
-  const options = { resourceLimits: { maxOldGenerationSizeMb: 128 } };
-  const worker = isSource ? new Worker(withLoader(url), { ...options, eval: true }) : new Worker(url, options);
+  const worker = startThread(import.meta.url, 'commitWorker', { resourceLimits: { maxOldGenerationSizeMb: 128 } });
   worker.unref();
   return worker;
-}
-
-function withLoader(url: URL): string {
-  const found = createRequire(import.meta.url).resolve('tsx/esm/api');
-  const loader = pathToFileURL(found.replace(/\.cjs$/, '.mjs')).href;
-  return `import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(url.href)}); })`;
 }
 
 function revived({ code, message, hint }: PlainError): Error {

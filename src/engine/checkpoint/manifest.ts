@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { check, TierraError } from '../../core/errors.ts';
 import { ioError } from '../../core/files.ts';
+import { packageVersion } from '../../core/package.ts';
 import { isPlainName } from '../../tensor/safetensors/index.ts';
 import { checkJson, type JsonValue } from './json.ts';
 import { upgradeManifest } from './upgrades.ts';
@@ -135,10 +136,7 @@ export function checkInnerPath(path: string): void {
 /** Bytes of everything that a manifest lists. */
 export const manifestBytes = ({ files }: Manifest): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
 
-export function createdBy(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return `tierra ${(JSON.parse(text) as { version: string }).version}`;
-}
+export const createdBy = (): string => `tierra ${packageVersion()}`;
 
 function damaged(path: string, reason: string): TierraError {
   return new TierraError('E_CORRUPT', `${path}: ${reason}`, {
