@@ -121,20 +121,29 @@ describe('tierra run', () => {
   });
 
   it('starts again after a failure, with fewer ranks where a place fails twice', async () => {
+    const folder = scratch();
     const file = script(
-      scratch(),
+      folder,
       'again.mjs',
-      `console.log('start', process.env.TIERRA_RESTART, process.env.WORLD_SIZE);
+      `import { existsSync, writeFileSync } from 'node:fs';
        const { RANK, TIERRA_RESTART, WORLD_SIZE } = process.env;
-       if (WORLD_SIZE === '3' && RANK === '1') process.exit(5);
-       if (WORLD_SIZE === '3') setInterval(() => {}, 1000);`,
+       console.log('start', TIERRA_RESTART, WORLD_SIZE);
+       const started = (rank) => process.argv[2] + TIERRA_RESTART + '-' + rank;
+       writeFileSync(started(RANK), '');
+       // It fails once the others are there, and not before they have said so.
+       const fail = () => [0, 2].every((rank) => existsSync(started(rank))) && process.exit(5);
+       if (WORLD_SIZE === '3') setInterval(RANK === '1' ? fail : () => {}, 20);`,
     );
-    const { code, out, err } = await tierra(['run', '-n', '3', '--restarts', '3', '--min-ranks', '2', file]).ended;
+    const { code, out, err } = await tierra(
+      ['run', '-n', '3', '--restarts', '3', '--min-ranks', '2', file, 'a'],
+      {},
+      folder,
+    ).ended;
     expect(code).toBe(0);
     expect(linesOf(out)['0']).toEqual(['start 0 3', 'start 1 3', 'start 2 2']);
     expect(err).toContain('restart 2 of 3, on 2 ranks (rank 1 ended with exit code 5)');
 
-    const given = await tierra(['run', '-n', '3', '--restarts', '1', file]).ended;
+    const given = await tierra(['run', '-n', '3', '--restarts', '1', file, 'b'], {}, folder).ended;
     expect(given.code).toBe(5);
     expect(linesOf(given.out)['0']).toEqual(['start 0 3', 'start 1 3']);
   });
