@@ -1,12 +1,11 @@
 /** The CUDA kernels without a GPU: NVRTC compiles each for every architecture we name; their bodies give the scalar bits. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { isTierraError } from '../../src/core/errors.ts';
 import { native } from '../../src/native/load.ts';
+import { compilerIsHere, runHostProgram } from './hostProgram.ts';
 import { findNvrtc } from './kernelsSupport.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -44,38 +43,21 @@ describe('NVRTC', () => {
 });
 
 describe('the kernels’ bodies on the host', () => {
-  const compiler = process.env.CXX ?? 'g++';
-  const present = spawnSync(compiler, ['--version']).status === 0;
-  if (!present) console.log(`skipped: no ${compiler} here to compile the kernels for the host with`);
+  it.skipIf(!compilerIsHere)(
+    'give the scalar reference’s bits for every rule, type, alignment and awkward number',
+    () => {
+      expect(runHostProgram('kernelsHost', ['optim/scalar', 'optim/update', 'optim/pool', 'cuda/chunkPieces'])).toMatch(
+        /^compared [1-9]\d{3,}, different 0\n$/,
+      );
+    },
+  );
 
-  /** Compiles one of this folder's programs with parts of the addon and runs it in an empty folder; what it prints. */
-  function run(program: string, parts: readonly string[]): string {
-    const folder = mkdtempSync(path.join(tmpdir(), 'tierra-kernels-'));
-    try {
-      const built = path.join(folder, program);
-      const sources = [`test/native/${program}.cc`, ...parts.map((name) => `native/src/${name}.cc`)];
-      const flags = ['-std=c++20', '-O1', '-ffp-contract=off', '-Inative/src', '-Inative/kernels', '-pthread'];
-      const compiled = spawnSync(compiler, [...flags, ...sources, '-o', built], { cwd: root, encoding: 'utf8' });
-      expect(compiled.stderr.split('\n').filter((line) => line.includes('error'))).toEqual([]);
-      expect(compiled.status).toBe(0);
-      return spawnSync(built, { encoding: 'utf8', env: { XDG_CACHE_HOME: folder } }).stdout;
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  }
-
-  it.skipIf(!present)('give the scalar reference’s bits for every rule, type, alignment and awkward number', () => {
-    expect(run('kernelsHost', ['optim/scalar', 'optim/update', 'optim/pool', 'cuda/chunkPieces'])).toMatch(
-      /^compared [1-9]\d{3,}, different 0\n$/,
-    );
+  it.skipIf(!compilerIsHere)('of layers are near fp64, forward and backward', () => {
+    expect(runHostProgram('kernelsFusedHost', [])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
   });
 
-  it.skipIf(!present)('of layers are near fp64, forward and backward', () => {
-    expect(run('kernelsFusedHost', [])).toMatch(/^compared [1-9]\d{3,}, different 0\n$/);
-  });
-
-  it.skipIf(!present)('are kept on disk once compiled, and damaged files count as none', () => {
-    expect(run('cubinCacheHost', ['cuda/cubinCache', 'io/checksum'])).toBe('done\n');
+  it.skipIf(!compilerIsHere)('are kept on disk once compiled, and damaged files count as none', () => {
+    expect(runHostProgram('cubinCacheHost', ['cuda/cubinCache', 'io/checksum'])).toBe('done\n');
   });
 });
 

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../src/native/load.ts';
+import { compilerIsHere, runHostProgram } from './hostProgram.ts';
 import { backends, mib, pattern, readArena, thrown, withSwap } from './swapSupport.ts';
 
 describe.skipIf(!nativeIsBuilt()).each(backends)('swap through %s', (backend) => {
@@ -115,4 +116,8 @@ describe.skipIf(!nativeIsBuilt()).each(backends)('swap through %s', (backend) =>
       native().swapWrite(swap, { ...extent, swapOffset: 31 * mib - 4096 });
     });
   });
+});
+
+it.skipIf(!compilerIsHere)('bytes are hashed alike in plain code and on vector units', () => {
+  expect(runHostProgram('checksumHost', ['io/checksum'])).toBe('compared 2172, different 0, 4a245a03471541ea\n');
 });

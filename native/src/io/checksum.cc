@@ -2,6 +2,10 @@
 
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace tierra::io {
 namespace {
 
@@ -18,43 +22,67 @@ alignas(64) constexpr std::uint64_t keys[lanes + stripesPerBlock] = {
     0x8b43d4570a51b936, 0xe360b596dc380c3f, 0x1c456002ce13e9f8, 0x6f19633143a0af0e,
 };
 
-struct Lanes {
-  alignas(64) std::uint64_t a[lanes];
-};
+using Consume = void (*)(std::uint64_t* lane, const unsigned char* data, std::size_t stripes);
 
-inline __attribute__((always_inline)) void accumulate(Lanes& lane, const unsigned char* data, const std::uint64_t* key) {
+constexpr std::uint64_t multiplier = 0x9e3779b1u;
+
+void accumulate(std::uint64_t* lane, const unsigned char* data, const std::uint64_t* key) {
   std::uint64_t word[lanes];
   std::memcpy(word, data, stripeBytes);
-  std::uint64_t swapped[lanes];
-  for (std::size_t i = 0; i < lanes; ++i) swapped[i] = word[i ^ 1];
   for (std::size_t i = 0; i < lanes; ++i) {
     const std::uint64_t mixed = word[i] ^ key[i];
-    lane.a[i] += swapped[i] + (mixed & 0xffffffffu) * (mixed >> 32);
+    lane[i] += word[i ^ 1] + (mixed & 0xffffffffu) * (mixed >> 32);
   }
 }
 
-inline __attribute__((always_inline)) void scramble(Lanes& lane) {
-  for (std::size_t i = 0; i < lanes; ++i) {
-    const std::uint64_t a = lane.a[i] ^ (lane.a[i] >> 47) ^ keys[i];
-    // 64 x 32 bits from two 32 x 32 products, which every vector unit has.
-    lane.a[i] = (a & 0xffffffffu) * 0x9e3779b1u + (((a >> 32) * 0x9e3779b1u) << 32);
-  }
-}
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
-#endif
-void consume(Lanes& lane, const unsigned char* data, std::size_t stripes) {
-  Lanes local = lane;
+void consumePlain(std::uint64_t* lane, const unsigned char* data, std::size_t stripes) {
   std::size_t inBlock = 0;
   for (std::size_t s = 0; s < stripes; ++s) {
-    accumulate(local, data + s * stripeBytes, keys + inBlock);
-    if (++inBlock == stripesPerBlock) {
-      scramble(local);
-      inBlock = 0;
-    }
+    accumulate(lane, data + s * stripeBytes, keys + inBlock);
+    if (++inBlock < stripesPerBlock) continue;
+    for (std::size_t i = 0; i < lanes; ++i) lane[i] = (lane[i] ^ (lane[i] >> 47) ^ keys[i]) * multiplier;
+    inBlock = 0;
   }
-  lane = local;
+}
+
+#if defined(__x86_64__)
+
+// By intrinsics: GCC makes scalar code of the plain loop, at two fifths of the speed. Wider vectors would gain nothing: this
+// already hashes faster than one thread reads memory.
+__attribute__((target("avx2"))) inline __m256i read(const void* from) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+}
+
+__attribute__((target("avx2"))) void consumeAvx2(std::uint64_t* lane, const unsigned char* data, std::size_t stripes) {
+  const __m256i times = _mm256_set1_epi64x(multiplier);
+  __m256i sum[2] = {read(lane), read(lane + 4)};
+  std::size_t inBlock = 0;
+  for (std::size_t s = 0; s < stripes; ++s) {
+    for (int half = 0; half < 2; ++half) {
+      const __m256i word = read(data + s * stripeBytes + half * 32);
+      const __m256i mixed = _mm256_xor_si256(word, read(keys + inBlock + half * 4));
+      const __m256i product = _mm256_mul_epu32(mixed, _mm256_srli_epi64(mixed, 32));
+      sum[half] = _mm256_add_epi64(sum[half], _mm256_add_epi64(_mm256_shuffle_epi32(word, 0x4e), product));
+    }
+    if (++inBlock < stripesPerBlock) continue;
+    for (int half = 0; half < 2; ++half) {
+      const __m256i folded = _mm256_xor_si256(sum[half], _mm256_srli_epi64(sum[half], 47));
+      const __m256i mixed = _mm256_xor_si256(folded, read(keys + half * 4));
+      const __m256i high = _mm256_mul_epu32(_mm256_srli_epi64(mixed, 32), times);
+      sum[half] = _mm256_add_epi64(_mm256_mul_epu32(mixed, times), _mm256_slli_epi64(high, 32));
+    }
+    inBlock = 0;
+  }
+  for (int half = 0; half < 2; ++half) _mm256_storeu_si256(reinterpret_cast<__m256i*>(lane + half * 4), sum[half]);
+}
+
+#endif
+
+Consume chosen() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return consumeAvx2;
+#endif
+  return consumePlain;
 }
 
 std::uint64_t foldedProduct(std::uint64_t a, std::uint64_t b) {
@@ -68,12 +96,10 @@ std::uint64_t finish(std::uint64_t h) {
   return h ^ (h >> 32);
 }
 
-}  // namespace
-
-std::uint64_t hashPiece(const void* data, std::size_t bytes) {
+std::uint64_t hashBy(Consume consume, const void* data, std::size_t bytes) {
   const auto* from = static_cast<const unsigned char*>(data);
-  Lanes lane;
-  std::memcpy(lane.a, keys + 7, sizeof lane.a);
+  std::uint64_t lane[lanes];
+  std::memcpy(lane, keys + 7, sizeof lane);
   const std::size_t stripes = bytes / stripeBytes;
   consume(lane, from, stripes);
   if (const std::size_t rest = bytes % stripeBytes) {
@@ -82,8 +108,19 @@ std::uint64_t hashPiece(const void* data, std::size_t bytes) {
     accumulate(lane, last, keys + stripesPerBlock);
   }
   std::uint64_t h = bytes * 0x9e3779b185ebca87u;
-  for (std::size_t i = 0; i < lanes; i += 2) h += foldedProduct(lane.a[i] ^ keys[i + 9], lane.a[i + 1] ^ keys[i + 10]);
+  for (std::size_t i = 0; i < lanes; i += 2) h += foldedProduct(lane[i] ^ keys[i + 9], lane[i + 1] ^ keys[i + 10]);
   return finish(h);
+}
+
+}  // namespace
+
+std::uint64_t hashPiece(const void* data, std::size_t bytes) {
+  static const Consume consume = chosen();
+  return hashBy(consume, data, bytes);
+}
+
+bool plainAgrees(const void* data, std::size_t bytes) {
+  return hashBy(chosen(), data, bytes) == hashBy(consumePlain, data, bytes);
 }
 
 std::uint64_t combine(const std::uint64_t* pieces, std::size_t count, std::uint64_t payloadBytes) {

@@ -21,6 +21,9 @@ inline constexpr std::size_t checksumPieceBytes = 1 << 20;
 /// Hash of one piece: at most `checksumPieceBytes` bytes at any alignment.
 std::uint64_t hashPiece(const void* data, std::size_t bytes);
 
+/// Whether plain code gives the same hash as what is used on this processor. For tests.
+bool plainAgrees(const void* data, std::size_t bytes);
+
 /// Folds `count` piece hashes and the payload's length into the extent's checksum.
 std::uint64_t combine(const std::uint64_t* pieces, std::size_t count, std::uint64_t payloadBytes);
 
