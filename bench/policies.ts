@@ -98,6 +98,7 @@ const lines = [
   '| case | policy | to GPU | to host | disk | to GPU, of Belady | compute | waiting | step |',
   '|---|---|---|---|---|---|---|---|---|',
 ];
+let worst = { name: '', ratio: 0 };
 for (const item of cases) {
   const layout = layOut(parameters(item));
   const [gpu, host, nvme] = item.budgets.map((size) => parseBytes(size)) as [number, number, number];
@@ -105,12 +106,15 @@ for (const item of cases) {
   const trace = estimateTrace({ layout, machine, mode, tokens, microBatches, accumulation, recompute: true });
   const types = { computeBytes: 2, stateBytes: 4 } as const;
   const { planned, belady, lru } = comparePolicies({ layout, trace, types, machine, budgets: { gpu, host, nvme } });
+  const ratio = planned.stepSeconds / belady.stepSeconds;
+  if (ratio > worst.ratio) worst = { name: item.name, ratio };
   lines.push(
     row(item.name, 'planned', planned, belady),
     row('', 'belady', belady, belady),
     row('', 'lru', lru, belady),
   );
 }
+lines.push('', `The planned step takes ${worst.ratio.toFixed(4)} of Belady's where it gains least ("${worst.name}").`);
 const text = `${lines.join('\n')}\n`;
 console.log(text);
 const folder = fileURLToPath(new URL('./results/', import.meta.url));
