@@ -32,6 +32,14 @@ export async function loadPlanning(): Promise<typeof import('../engine/planning.
   return ((await load('planning')) as typeof import('../engine/planning.ts')).runPlanning;
 }
 
+export async function loadCluster(): Promise<typeof import('../engine/planCluster.ts')> {
+  return (await load('planCluster')) as typeof import('../engine/planCluster.ts');
+}
+
+export async function loadBestMesh(): Promise<typeof import('../engine/planMesh.ts')> {
+  return (await load('planMesh')) as typeof import('../engine/planMesh.ts');
+}
+
 export async function loadLargest(): Promise<typeof import('../engine/planLargest.ts').planLargest> {
   return ((await load('planLargest')) as typeof import('../engine/planLargest.ts')).planLargest;
 }

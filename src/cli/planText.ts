@@ -2,16 +2,10 @@
 import { formatBytes, formatCount, formatSeconds } from '../core/units.ts';
 import type { Largest } from '../engine/planLargest.ts';
 import type { PlanSummary, TierSummary } from '../engine/planSummary.ts';
+import { dtypeNames, limits, machineLine, percent, plural, table, tierWord, tokenRate } from './planWords.ts';
 
 type TierName = keyof PlanSummary['tiers'];
 const tierNames: readonly TierName[] = ['gpu', 'host', 'nvme'];
-
-const dtypeNames: Readonly<Record<string, string>> = {
-  float32: 'fp32',
-  bfloat16: 'bf16',
-  float16: 'fp16',
-  float64: 'fp64',
-};
 
 /** What computing waits for, in words. */
 const causes: Readonly<Record<string, string>> = {
@@ -22,15 +16,6 @@ const causes: Readonly<Record<string, string>> = {
   state: 'optimizer states from and to disk',
   update: 'the optimizer on the host',
   home: 'updated parameters going to disk',
-};
-
-const limits: Readonly<Record<PlanSummary['limiter'], string>> = {
-  compute: 'computing',
-  link: 'the link between GPU and host',
-  'host memory': 'host memory bandwidth',
-  disk: 'the disk',
-  'host optimizer': 'the optimizer on the host',
-  waiting: 'steps that have to follow each other',
 };
 
 const lanes = [
@@ -139,48 +124,7 @@ function movedRows({ movedBytes, busySeconds, stepSeconds }: PlanSummary): strin
   return [...rows, ...update, ...wear];
 }
 
-function machineLine({ machine, tiers }: PlanSummary): string {
-  const { computeFlops, linkBytes, hostDramBytes, hostUpdateParameters, readBytes, writeBytes } = machine;
-  const rate = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB/s`;
-  const flops =
-    computeFlops >= 1e12
-      ? `${(computeFlops / 1e12).toFixed(computeFlops < 1e13 ? 1 : 0)} TFLOP/s`
-      : `${(computeFlops / 1e9).toFixed(0)} GFLOP/s`;
-  const disk = tiers.nvme.budgetBytes > 0 ? `, disk ${rate(readBytes)} in and ${rate(writeBytes)} out` : '';
-  return `${machineTitle(machine)}\n  ${flops}, GPU link ${rate(linkBytes)}, host memory ${rate(hostDramBytes)}, optimizer ${formatCount(hostUpdateParameters)} parameters/s${disk}`;
-}
-
-function machineTitle({ source, name, device }: PlanSummary['machine']): string {
-  if (source === 'described') return 'Machine as described; what no flag gives is assumed';
-  if (source === 'assumed') return 'Machine: not measured, all rates are assumed';
-  return `Machine, measured: ${name}${device === 'cpu' ? '; RAM plays the GPU' : ''}`;
-}
-
 const shown = (tiers: PlanSummary['tiers']): TierName[] =>
   tierNames.filter(
     (tier) => tier === 'gpu' || tiers[tier].peakBytes > 0 || (tier === 'nvme' && tiers[tier].budgetBytes > 0),
   );
-
-const tierWord = (tier: TierName): string => ({ gpu: 'GPU', host: 'host', nvme: 'disk' })[tier];
-
-function table(title: string, rows: readonly (readonly string[])[]): string {
-  if (rows.length === 0) return '';
-  const columns = Math.max(...rows.map((row) => row.length));
-  const widths = Array.from({ length: columns }, (_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-      .join('   ')
-      .trimEnd();
-  return [title, ...rows.map((row) => `  ${line(row)}`)].join('\n');
-}
-
-const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
-
-const tokenRate = (rate: number): string =>
-  rate >= 10_000 ? formatCount(rate) : rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
-
-function percent(part: number, whole: number): string {
-  const share = whole > 0 ? (100 * part) / whole : 0;
-  return share > 0 && share < 1 ? '<1%' : `${share.toFixed(0)}%`;
-}

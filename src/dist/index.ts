@@ -3,6 +3,7 @@ export { type Communicator, type ConnectOptions, connect } from './communicator.
 export type { CollectiveCounter, CollectiveName, Group, Reduction, Work } from './group.ts';
 export { chooseBackend, deviceIndexFor, threadsPerRank } from './launch/share.ts';
 export { type Axis, axes, type Coordinate, type Degrees, type Mesh, MeshLayout, makeMesh } from './mesh.ts';
+export { plannedGroup } from './plannedGroup.ts';
 export { type OpenStore, type OpenStoreOptions, openStore, type Store } from './store.ts';
 export { agreeOver } from './sums.ts';
 export * from './tensor/index.ts';

@@ -62,7 +62,7 @@ export function createStore(
 }
 
 /** With sums in one order for all stages where bits are to be the same; otherwise as suits what a stage keeps. */
-function reduceWhen({ parallel, runtime }: Config): ReduceWhen {
+export function reduceWhen({ parallel, runtime }: Config): ReduceWhen {
   if (parallel.reduce !== 'auto') return parallel.reduce;
   return parallel.zero >= 2 || runtime.deterministic ? 'each' : 'last';
 }

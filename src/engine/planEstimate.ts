@@ -17,7 +17,7 @@ import {
 } from '../memory/index.ts';
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
-import { type AnyModule, collectUnits } from '../nn/index.ts';
+import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
 import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
@@ -28,6 +28,7 @@ import { checkFits, tokenizerFor, withVocabulary } from './corpus.ts';
 import { launch } from './launch.ts';
 import { asksForTiers, budgetsFor, diskFor, policyFor } from './placement.ts';
 import { cpuBlock, cudaBlock } from './planBlocks.ts';
+import type { RankPart } from './planRank.ts';
 import { type ComputeRates, estimateVisits } from './planVisits.ts';
 import { updateScheduleFor } from './updateSchedule.ts';
 
@@ -91,27 +92,49 @@ function withEstimates(machine: Machine): Machine & ComputeRates {
 
 /** Everything there is to plan. Throws `E_CONFIG` for a configuration without a model. */
 export async function estimatePlan(config: Config, request: PlanRequest): Promise<PlanSubject> {
+  const built = await plannedModel(config);
+  const { machine, dtype } = machineFor(config, request);
+  return subjectOf(config, built, machine, dtype);
+}
+
+/** The configuration's model, without memory. `build` may decide how its layers are made. */
+export async function plannedModel(config: Config, build = buildModel): Promise<BuiltModel> {
   if (config.model === null) {
     throw new TierraError('E_CONFIG', 'model: nothing to plan for', {
       hint: 'Give model.preset, model.path or model.architecture.',
     });
   }
   const tokenizer = await tokenizerFor(config.data.tokenizer);
-  const built = buildModel(withVocabulary(config.model as ModelSettings, tokenizer));
+  const built = build(withVocabulary(config.model as ModelSettings, tokenizer));
   checkFits(built, tokenizer, config.data.sequenceLength);
-  const { machine, dtype } = machineFor(config, request);
-  return subjectOf(config, built, machine, dtype);
+  return built;
 }
 
-/** The planner's input for a model that is built. Also tries other settings of the same model: nothing is measured here. */
-export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachine, dtype: Dtype): PlanSubject {
-  const { model } = built;
+/** The model's units, with what the configuration says of their activations. */
+export function plannedUnits({ model }: BuiltModel, { memory: { activations } }: Config): Unit[] {
   const units = collectUnits(model as AnyModule);
+  for (const unit of units)
+    unit.activations = activations === 'keep' || activations === 'recompute' ? activations : 'park';
+  return units;
+}
+
+/**
+ * The planner's input for a model that is built, or for the part of it that one rank has. Also tries other settings of the
+ * same model: nothing is measured here.
+ */
+export function subjectOf(
+  config: Config,
+  built: BuiltModel,
+  machine: PlanMachine,
+  dtype: Dtype,
+  part: RankPart | null = null,
+): PlanSubject {
+  const { model } = built;
+  const units = part?.units ?? plannedUnits(built, config);
   const setting = config.memory.activations;
-  for (const unit of units) unit.activations = setting === 'keep' || setting === 'recompute' ? setting : 'park';
   const { chunkSize } = config.memory;
   const updates = updateScheduleFor(model as AnyModule, config, config.train.steps ?? 1000, dtype);
-  const order = units.map((unit) => ({
+  const order = (part?.kept ?? units).map((unit) => ({
     unit,
     pass: 'forward' as const,
     seconds: 0,
@@ -120,30 +143,37 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
     afterBytes: 0,
   }));
   const map = mapModel(order, {
-    groupOf: (parameter) => updates.groupOf(parameter),
+    groupOf: part?.groupOf ?? ((parameter) => updates.groupOf(parameter)),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
   const { train, data, memory } = config;
   const state = stateDtype(dtype);
-  const tokens = train.batchSize * data.sequenceLength;
+  const sequences = part?.sequences ?? train.batchSize;
+  const tokens = sequences * data.sequenceLength;
   const visits = estimateVisits(
     model,
     units,
     {
-      sequences: train.batchSize,
+      sequences,
       length: data.sequenceLength,
+      tensor: part?.tensor ?? 1,
       elementBytes: dtypeBytes(dtype),
       wideBytes: dtypeBytes(state),
       fused: machine.device !== 'cpu' && dtype !== 'float64',
       block: machine.device === 'cpu' ? cpuBlock : cudaBlock,
     },
     machine,
+    part,
   );
-  const tiered = machine.source === 'described' || asksForTiers(memory);
+  const tiered = part?.moves ?? (machine.source === 'described' || asksForTiers(memory));
   // As the engine decides it: where nothing moves, nothing is saved.
   const wanted = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && tiered);
-  const vertical = wanted && train.accumulate > 1;
-  const course = { microBatches: train.accumulate, accumulation: vertical ? 'vertical' : 'horizontal' } as const;
+  const vertical = wanted && train.accumulate > 1 && (part?.order ?? null) === null;
+  const course = {
+    microBatches: train.accumulate,
+    accumulation: vertical ? ('vertical' as const) : ('horizontal' as const),
+    ...(part === null || part.order === null ? {} : { order: part.order }),
+  };
   const floorBytes = 2 * tokens * 8 * (vertical ? train.accumulate : 1);
   const { trace } = trainingTrace(map, [visits], course);
   const parked = parkedOf(setting, visits, { microBatches: train.accumulate, vertical });
@@ -153,7 +183,7 @@ export function subjectOf(config: Config, built: BuiltModel, machine: PlanMachin
     types: { computeBytes: dtypeBytes(dtype) as 2 | 4 | 8, stateBytes: dtypeBytes(state) as 4 | 8 },
     machine,
     budgets: budgetsOf(config, machine),
-    reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu },
+    reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu + (part?.takenBytes ?? 0) },
     clipping: true,
     speculate: memory.speculate,
     policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),

@@ -9,6 +9,8 @@ import type { UnitInput, UnitOp } from './planOps.ts';
 export interface BatchShape {
   readonly sequences: number;
   readonly length: number;
+  /** Ranks that the matrices are cut over (1D): heads, hidden widths and the vocabulary are this rank's part. */
+  readonly tensor: number;
   /** Bytes of an element of activations, and of the type that statistics and losses are computed in. */
   readonly elementBytes: number;
   readonly wideBytes: number;
@@ -77,15 +79,16 @@ function attention(
 
 export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] {
   const { n_embd: width, n_layer, n_head, n_positions, vocab_size: vocabulary } = config;
-  const hidden = config.n_inner ?? 4 * width;
-  const { sequences, length, elementBytes: size, wideBytes } = batch;
+  const { sequences, length, tensor, elementBytes: size } = batch;
+  const hidden = (config.n_inner ?? 4 * width) / tensor;
+  const inside = width / tensor;
   const rows = sequences * length;
   const x = rows * width * size;
   const norm = (input: string, output: string): UnitOp => layerNorm(input, output, rows, width, batch);
   const drop = (input: string, output: string, p: number): UnitOp[] => (p > 0 ? [dropout(input, output, x, size)] : []);
   const after = (name: string, p: number): string => (p > 0 ? `${name} dropped` : name);
   const embedding: UnitOp[] = [
-    { inputs: [], output: 'tokens', bytes: x, parameterGradientBytes: vocabulary * width * size },
+    embedded('tokens', rows, width, vocabulary, batch),
     {
       inputs: [],
       output: 'positions',
@@ -96,22 +99,28 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
     { inputs: ['tokens', 'positions'], output: 'sum', bytes: x, passesGradient: true },
     ...drop('sum', after('sum', config.embd_pdrop), config.embd_pdrop),
   ];
-  const shape = { heads: n_head, kvHeads: n_head, headSize: width / n_head, window: null, dropout: config.attn_pdrop };
+  const shape = {
+    heads: n_head / tensor,
+    kvHeads: n_head / tensor,
+    headSize: width / n_head,
+    window: null,
+    dropout: config.attn_pdrop,
+  };
   const block: UnitOp[] = [
     norm('x', 'x1'),
-    linear('x1', 'qkv', [rows, width, 3 * width], batch, true),
+    linear('x1', 'qkv', [rows, width, 3 * inside], batch, true),
     ...attention(['qkv', 'qkv', 'qkv'], 'mixed', shape, batch),
-    linear('mixed', 'projected', [rows, width, width], batch, true),
+    summed(linear('mixed', 'projected', [rows, inside, width], batch, true), batch),
     ...drop('projected', after('projected', config.resid_pdrop), config.resid_pdrop),
     { inputs: ['x', after('projected', config.resid_pdrop)], output: 'attended', bytes: x, passesGradient: true },
     norm('attended', 'x2'),
     linear('x2', 'up', [rows, width, hidden], batch, true),
     { inputs: ['up'], output: 'active', bytes: rows * hidden * size, saves: ['up'] },
-    linear('active', 'down', [rows, hidden, width], batch, true),
+    summed(linear('active', 'down', [rows, hidden, width], batch, true), batch),
     ...drop('down', after('down', config.resid_pdrop), config.resid_pdrop),
     { inputs: ['attended', after('down', config.resid_pdrop)], output: 'y', bytes: x, passesGradient: true },
   ];
-  const head = [norm('x', 'normed'), ...languageHead(rows, width, vocabulary, size, wideBytes)];
+  const head = [norm('x', 'normed'), ...languageHead(rows, width, vocabulary, batch)];
   const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
   return [
     { input: noInput, ops: embedding },
@@ -121,9 +130,11 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
 }
 
 export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[] {
-  const { hidden_size: width, intermediate_size: hidden, num_hidden_layers: layers, vocab_size: vocabulary } = config;
-  const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headSize } = config;
-  const { sequences, length, elementBytes: size, wideBytes } = batch;
+  const { hidden_size: width, num_hidden_layers: layers, vocab_size: vocabulary, head_dim: headSize } = config;
+  const { sequences, length, tensor, elementBytes: size, wideBytes } = batch;
+  const hidden = config.intermediate_size / tensor;
+  const heads = config.num_attention_heads / tensor;
+  const kvHeads = config.num_key_value_heads / tensor;
   const rows = sequences * length;
   const x = rows * width * size;
   const isSilu = config.hidden_act === 'silu';
@@ -135,7 +146,7 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       shared(linear(input, 'gate', [count, width, hidden], batch, config.mlp_bias)),
       shared(linear(input, 'up', [count, width, hidden], batch, config.mlp_bias)),
       ...gated(count * hidden * size, batch.fused && isSilu, isSilu),
-      shared(linear('product', output, [count, hidden, width], batch, config.mlp_bias)),
+      shared(summed(linear('product', output, [count, hidden, width], batch, config.mlp_bias), batch)),
     ];
   };
   /** Each token's row once per expert it goes to: copied, sorted, through the experts, put back, weighted, summed. */
@@ -163,21 +174,18 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       ...rotary(query!, 'query turned', rows * heads * headSize * size, batch),
       ...rotary(key!, 'key turned', rows * kvHeads * headSize * size, batch),
       ...attention(['query turned', 'key turned', 'value'], 'mixed', shape, batch),
-      linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias),
+      summed(linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias), batch),
       { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
       ...rmsNorm('attended', 'x2', rows, width, batch),
       ...(config.mixture === undefined ? mlp('x2', 'down', rows, 1) : mixture(config.mixture)),
       { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
     ];
   };
-  const head = [
-    ...rmsNorm('x', 'normed', rows, width, batch),
-    ...languageHead(rows, width, vocabulary, size, wideBytes),
-  ];
+  const head = [...rmsNorm('x', 'normed', rows, width, batch), ...languageHead(rows, width, vocabulary, batch)];
   const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
   const windowOf = (layer: number): number | null =>
     config.layer_types === null || config.layer_types[layer] === 'sliding_attention' ? config.sliding_window : null;
-  const embedding: UnitOp = { inputs: [], output: 'y', bytes: x, parameterGradientBytes: vocabulary * width * size };
+  const embedding = embedded('y', rows, width, vocabulary, batch);
   return [
     { input: noInput, ops: [embedding] },
     ...Array.from({ length: layers }, (_, layer) => ({ input: inner, ops: block(windowOf(layer)) })),
@@ -189,6 +197,19 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
 export function llamaTables({ config }: Llama, { length, elementBytes }: BatchShape): number {
   return 2 * length * config.head_dim * elementBytes;
 }
+
+/** Rows of a table; of one that is cut by ids, zeros for those of other ranks, and then the sum over all. */
+function embedded(output: string, rows: number, width: number, vocabulary: number, batch: BatchShape): UnitOp {
+  const { tensor, elementBytes: size } = batch;
+  const bytes = rows * width * size;
+  const parameterGradientBytes = Math.ceil(vocabulary / tensor) * width * size;
+  const op: UnitOp = { inputs: [], output, bytes, parameterGradientBytes };
+  return tensor === 1 ? op : { ...op, savedBytes: rows * (8 + size), forwardWork: 2 * bytes, backwardWork: bytes };
+}
+
+/** A product whose parts are summed over ranks, in a copy. */
+const summed = (op: UnitOp, { tensor }: BatchShape): UnitOp =>
+  tensor === 1 ? op : { ...op, forwardWork: (op.forwardWork ?? 0) + op.bytes };
 
 function layerNorm(
   input: string,
@@ -261,7 +282,9 @@ function dropout(input: string, output: string, bytes: number, size: number): Un
 const logitsPerChunk = 1 << 26;
 
 /** Projection to the vocabulary and the loss, in chunks of rows; backward makes the logits again. */
-function languageHead(rows: number, width: number, vocabulary: number, size: number, wideBytes: number): UnitOp[] {
+function languageHead(rows: number, width: number, vocabulary: number, batch: BatchShape): UnitOp[] {
+  const { tensor, elementBytes: size, wideBytes } = batch;
+  if (tensor > 1) return [cutHead(rows, width, Math.ceil(vocabulary / tensor), batch)];
   const chunk = Math.min(rows, Math.max(128, Math.floor(logitsPerChunk / vocabulary)));
   const several = rows > chunk;
   const logits = chunk * vocabulary;
@@ -286,4 +309,23 @@ function languageHead(rows: number, width: number, vocabulary: number, size: num
       backwardRatio: 3,
     },
   ];
+}
+
+/** Under tensor parallelism the loss keeps the probabilities of this rank's part of the vocabulary: logits are never gathered. */
+function cutHead(rows: number, width: number, columns: number, { elementBytes: size, wideBytes }: BatchShape): UnitOp {
+  const logits = rows * columns;
+  const casts = size !== wideBytes;
+  const weight = columns * width;
+  return {
+    inputs: ['normed'],
+    output: 'loss',
+    bytes: wideBytes,
+    saves: ['normed'],
+    savedBytes: logits * wideBytes + rows * (2 * wideBytes + 10),
+    // The logits and a wide copy of them, from which the probabilities are made.
+    forwardWork: logits * (size + (casts ? wideBytes : 0)),
+    backwardWork: logits * (wideBytes + size) + rows * width * size,
+    parameterGradientBytes: weight * size,
+    macs: rows * weight,
+  };
 }

@@ -5,6 +5,7 @@ import type { Unit } from '../nn/index.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
 import { type BatchShape, type DescribedUnit, gpt2Units, llamaTables, llamaUnits } from './planFamilies.ts';
 import { type UnitCost, unitCost } from './planOps.ts';
+import type { RankPart } from './planRank.ts';
 
 /** What turns multiply-adds and bytes into seconds. */
 export interface ComputeRates {
@@ -15,14 +16,27 @@ export interface ComputeRates {
   readonly operatorSeconds: number;
 }
 
-/** Visits of one micro-batch, forward then backward. Bytes are those beside the chunks. */
+/**
+ * Visits of one micro-batch, forward then backward. Bytes are those beside the chunks. `units` are those of the model, or of
+ * the part that one rank computes.
+ */
 export function estimateVisits(
   model: LanguageModel,
   units: readonly Unit[],
   batch: BatchShape,
   rates: ComputeRates,
+  part: RankPart | null = null,
 ): Visit[] {
-  const described = describeUnits(model, batch);
+  const whole = describeUnits(model, batch);
+  const described = units.map(({ index }) => whole[index]!);
+  const keptOf = (index: number): Unit => part?.kept[index] ?? units[index]!;
+  /** What comes from another rank is nobody's output here. */
+  const arriving = (index: number): number => {
+    const before = units[index - 1]?.index ?? -1;
+    return units[index]!.index === before + 1 ? 0 : batch.block(described[index]!.input.bytes);
+  };
+  const beside = (index: number, pass: 'forward' | 'backward'): number =>
+    part?.besideBytes(units[index]!.index, pass) ?? 0;
   const known = new Map<DescribedUnit['ops'], Map<boolean, UnitCost>>();
   const costOf = (index: number): UnitCost => {
     const { input, ops } = described[index]!;
@@ -40,22 +54,23 @@ export function estimateVisits(
   const parkedAt = (index: number): number =>
     units[index]!.activations === 'park' && index > 0 && index < units.length - 1 ? described[index]!.input.bytes : 0;
   let live = 0;
-  for (const [index, unit] of units.entries()) {
+  for (const index of units.keys()) {
     const cost = costOf(index);
-    const work = index === 1 ? tables : 0;
-    const peak = live + work + cost.forwardPeakBytes;
+    const work = (units[0]!.index === 0 ? index === 1 : index === 0) ? tables : 0;
+    const arrived = arriving(index);
+    const peak = live + arrived + work + cost.forwardPeakBytes + beside(index, 'forward');
     const seconds = secondsOf(cost.forwardMacs, cost.forwardTraffic, cost.operators, rates);
     const parked = parkedAt(index);
     visits.push({
-      unit,
+      unit: keptOf(index),
       pass: 'forward',
       seconds,
       beforeBytes: live,
       peakBytes: peak,
-      afterBytes: live + work + cost.keptBytes,
+      afterBytes: live + arrived + work + cost.keptBytes,
     });
-    live += work + cost.keptBytes - parked;
-    forwardEnds.push(cost.keptBytes);
+    live += arrived + work + cost.keptBytes - parked;
+    forwardEnds.push(arrived + cost.keptBytes);
   }
   for (let index = units.length - 1; index >= 0; index--) {
     const unit = units[index]!;
@@ -63,11 +78,11 @@ export function estimateVisits(
     const output = batch.block(described[index]!.ops.at(-1)!.bytes);
     const parked = parkedAt(index);
     const before = live + output;
-    const peakBytes = before + parked + cost.backwardPeakBytes;
+    const peakBytes = before + parked + cost.backwardPeakBytes + beside(index, 'backward');
     const again = unit.activations === 'keep' ? 1 : 2;
     const seconds = secondsOf(cost.backwardMacs, cost.backwardTraffic, cost.operators * (again + 1), rates);
     const bytes = { beforeBytes: before, peakBytes, afterBytes: before, unparkedBytes: parked };
-    visits.push({ unit, pass: 'backward', seconds, ...bytes });
+    visits.push({ unit: keptOf(index), pass: 'backward', seconds, ...bytes });
     live += parked - forwardEnds[index]!;
   }
   return visits;

@@ -63,7 +63,7 @@ test.each(cases)('%s %o %s %s %i x %i', (_family, settings, precision, activatio
   const units = collectUnits(model as AnyModule);
   for (const unit of units) unit.activations = activations;
   const elementBytes = precision === 'bf16' ? 2 : 4;
-  const batch = { sequences, length, elementBytes, wideBytes: 4, fused: false, block: cpuBlock };
+  const batch = { sequences, length, tensor: 1, elementBytes, wideBytes: 4, fused: false, block: cpuBlock };
   const estimated = estimateVisits(model, units, batch, rates);
   const ids = ops.fromArray(new BigInt64Array(sequences * length), [sequences, length]).keep();
   const floor = native().memoryStats('cpu').allocatedBytes;

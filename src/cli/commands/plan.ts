@@ -1,9 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import { type Config, loadConfig, type OverrideInput } from '../../config/index.ts';
 import { withIo } from '../../core/files.ts';
+import type { LinkFlags } from '../../dist/costs/index.ts';
+import type { PlanRequest } from '../../engine/planEstimate.ts';
 import type { MachineFlags } from '../../memory/index.ts';
+import type { Output } from '../../telemetry/index.ts';
+import { clusterText } from '../clusterText.ts';
 import type { Arguments, Command, Option } from '../command.ts';
-import { loadLargest, loadPlanning } from '../engine.ts';
+import { loadBestMesh, loadCluster, loadLargest, loadPlanning } from '../engine.ts';
+import { numberFlag } from '../hostOptions.ts';
+import { meshText } from '../meshText.ts';
 import { deviceOption, setOption } from '../options.ts';
 import { overridesFrom } from '../overrides.ts';
 import { largestText, planText } from '../planText.ts';
@@ -24,6 +30,14 @@ const rates = {
   tflops: { describe: 'TFLOP/s of matrix multiplication that it sustains' },
 } as const satisfies Record<string, Option>;
 
+/** The ranks that train together, and what connects them. */
+const links = {
+  ranks: { describe: 'GPUs in all, one rank each; without it, what parallel: multiplies to' },
+  'per-node': { describe: 'GPUs in one node; 8 without it' },
+  'node-link': { describe: 'GB/s into one GPU from others of its node' },
+  network: { describe: 'GB/s into one GPU from other nodes' },
+} as const satisfies Record<string, Option>;
+
 export const planCommand: Command = {
   name: ['plan'],
   describe: 'Tell whether a model fits and how fast it would train, before anything is loaded',
@@ -31,6 +45,8 @@ export const planCommand: Command = {
   options: {
     ...sizes,
     ...rates,
+    ...links,
+    'best-mesh': { describe: 'Find the fastest way to divide the model among --ranks GPUs, and plan that', bare: true },
     largest: { describe: 'Find the deepest model of this shape that fits, and plan that', bare: true },
     json: { describe: 'Print the summary as JSON', bare: true },
     out: { describe: 'Write the whole plan, as JSON, to this file' },
@@ -42,6 +58,9 @@ export const planCommand: Command = {
     const described = machineFlags(args);
     const config = configFor(args);
     const request = { described, measure: args.flags.has('measure') };
+    const ranks = ranksOf(args, config);
+    if (ranks > 1 || args.flags.has('best-mesh'))
+      return await forRanks(args, config, request, linkFlags(args, ranks), stdout);
     const largest = args.flags.has('largest') ? await (await loadLargest())(config, request) : null;
     const { summary, plan } = largest ?? (await (await loadPlanning())(config, request));
     const file = args.flags.get('out')?.[0];
@@ -54,6 +73,53 @@ export const planCommand: Command = {
     return 0;
   },
 };
+
+async function forRanks(
+  args: Arguments,
+  config: Config,
+  request: PlanRequest,
+  flags: LinkFlags,
+  stdout: Output,
+): Promise<number> {
+  if (args.flags.has('largest')) {
+    throw new UsageError('plan: --largest answers for one rank', 'Leave it out, or leave out --ranks and parallel:.');
+  }
+  const isSearch = args.flags.has('best-mesh');
+  const proposed = isSearch ? await (await loadBestMesh()).planBestMesh(config, request, flags) : null;
+  const { summary, plans } = proposed?.planned ?? (await (await loadCluster()).planCluster(config, request, flags));
+  const file = args.flags.get('out')?.[0];
+  if (file !== undefined) withIo('write', file, () => writeFileSync(file, `${JSON.stringify(plans)}\n`));
+  if (args.flags.has('json')) {
+    const { planned: _, ...proposal } = proposed ?? { planned: null };
+    const all = proposed === null ? summary : { ...summary, proposal };
+    stdout.write(`${JSON.stringify(all, null, 2)}\n`);
+  } else stdout.write(`${proposed === null ? '' : meshText(proposed, flags.ranks)}${clusterText(summary)}`);
+  return 0;
+}
+
+/** As many as the flag says, or as the degrees multiply to; dp: auto takes what there is. */
+function ranksOf(args: Arguments, { parallel }: Config): number {
+  const { dp, pp, tp, sp, ep } = parallel;
+  return numberFlag(args, 'ranks', 1) ?? (dp === 'auto' ? 1 : dp) * pp * tp * sp * ep;
+}
+
+function linkFlags(args: Arguments, ranks: number): LinkFlags {
+  const given = {
+    gpusPerNode: numberFlag(args, 'per-node', 1) ?? undefined,
+    nodeLink: rateOf(args, 'node-link', links['node-link'].describe),
+    network: rateOf(args, 'network', links.network.describe),
+  };
+  return { ranks, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+}
+
+/** A description's number, with its unit or without. */
+function rateOf({ flags }: Arguments, flag: string, describe: string): number | undefined {
+  const typed = flags.get(flag)?.[0];
+  if (typed === undefined) return undefined;
+  const value = Number(typed.replace(/ ?(?:GB|TFLOP)\/s$/, ''));
+  if (Number.isFinite(value) && value > 0) return value;
+  throw new UsageError(`plan: --${flag}: expected a number > 0, got ${JSON.stringify(typed)}`, `${describe}.`);
+}
 
 /** A described machine's disk needs no folder. */
 function configFor(args: Arguments): Config {
@@ -69,19 +135,11 @@ function configFor(args: Arguments): Config {
 }
 
 /** What the flags say about the machine; null when they say nothing. */
-function machineFlags({ flags }: Arguments): MachineFlags | null {
+function machineFlags(args: Arguments): MachineFlags | null {
+  const { flags } = args;
   if (![...Object.keys(sizes), ...Object.keys(rates)].some((flag) => flags.has(flag))) return null;
   const size = (flag: keyof typeof sizes): string | undefined => flags.get(flag)?.[0];
-  const rate = (flag: keyof typeof rates): number | undefined => {
-    const typed = flags.get(flag)?.[0];
-    if (typed === undefined) return undefined;
-    const value = Number(typed);
-    if (Number.isFinite(value) && value > 0) return value;
-    throw new UsageError(
-      `plan: --${flag}: expected a number > 0, got ${JSON.stringify(typed)}`,
-      `${rates[flag].describe}.`,
-    );
-  };
+  const rate = (flag: keyof typeof rates): number | undefined => rateOf(args, flag, rates[flag].describe);
   const given = {
     gpuMemory: size('gpu-memory'),
     cpuMemory: size('cpu'),

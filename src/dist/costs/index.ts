@@ -1,4 +1,4 @@
-export { type Cluster, linkOf } from './cluster.ts';
+export { type Cluster, describeLinks, type LinkFlags, type Links, linkOf } from './cluster.ts';
 export {
   type LayerShape,
   type LayerVolume,
@@ -12,4 +12,5 @@ export { type LinearShape, type LinearVolume, linearVolume, ranksOfMode, type Te
 export { type MemoryInput, type MemoryPerRank, memoryPerRank } from './memory.ts';
 export { type ModelShape, parametersOf, stepFlops } from './model.ts';
 export { type Mesh, type Prediction, predict, type Work } from './predict.ts';
-export { type MeshProposal, proposeMesh } from './search.ts';
+export { division, type MeshProposal, proposeMesh } from './search.ts';
+export { tensorUnitVolume, type UnitKind, type UnitsShape, type UnitVolume } from './units.ts';

@@ -16,6 +16,8 @@ export interface MemoryInput {
   readonly recompute: boolean;
   /** Optimizer states lie in host memory. */
   readonly statesOnHost: boolean;
+  /** Of weights and activations; default 2. */
+  readonly elementBytes?: number;
 }
 
 export interface MemoryPerRank {
@@ -28,7 +30,6 @@ export interface MemoryPerRank {
   readonly total: number;
 }
 
-const computeBytes = 2;
 const stateBytesEach = 12;
 
 /**
@@ -38,7 +39,7 @@ const stateBytesEach = 12;
  * under recomputation 2 stay and one layer is whole at a time.
  */
 export function memoryPerRank(input: MemoryInput): MemoryPerRank {
-  const { model, dp, pp, tp, sp, zero, microBatches, recompute, statesOnHost } = input;
+  const { model, dp, pp, tp, sp, zero, microBatches, recompute, statesOnHost, elementBytes: computeBytes = 2 } = input;
   const { layer, ends } = parametersOf(model);
   const layers = Math.ceil(model.layers / pp);
   const own = (layers * layer + (pp === 1 ? ends : model.vocabulary * model.hidden)) / tp;
@@ -46,11 +47,13 @@ export function memoryPerRank(input: MemoryInput): MemoryPerRank {
   const share = (from: number): number => (zero >= from ? replicas : 1);
   // Under zero 3 the layer at work and the one to come are whole.
   const gathered = zero === 3 && replicas > 1 ? (2 * layer * computeBytes) / tp : 0;
-  const parameters = (own * computeBytes) / share(3) + gathered;
+  // Under 1 and 2 whole parameters lie beside the part that is this rank's to update.
+  const twice = (zero === 1 || zero === 2) && replicas > 1 ? (own * computeBytes) / replicas : 0;
+  const parameters = (own * computeBytes) / share(3) + gathered + twice;
   const gradients = (own * (microBatches > 1 ? 4 : computeBytes)) / share(2);
   const states = (own * stateBytesEach) / share(1);
   const perElement = (input.sequences * input.sequence * model.hidden) / sp;
-  const wholeLayer = perElement * (10 + 24 / tp);
+  const wholeLayer = (perElement * (10 + 24 / tp) * computeBytes) / 2;
   const inFlight = Math.min(pp, microBatches);
   const activations = recompute
     ? inFlight * layers * perElement * computeBytes + wholeLayer

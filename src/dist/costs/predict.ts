@@ -24,6 +24,10 @@ export interface Work {
   /** Sequences of one optimizer step over all ranks, and their length. */
   readonly batch: number;
   readonly sequence: number;
+  /** Axes that the search leaves out. */
+  readonly axes?: { readonly sp?: false };
+  /** Of weights and activations; default 2. */
+  readonly elementBytes?: number;
 }
 
 export interface Prediction {
@@ -51,12 +55,21 @@ export interface Prediction {
   };
 }
 
-const bytesEach = 2;
+/**
+ * Bytes for each parameter over data ranks, as a share of all ranks' parts. Sums are in the state's type: once a step where whole
+ * gradients are kept (`reduce: last`), after each micro-batch where only shards are.
+ */
+function dataBytesEach({ zero, microBatches }: Mesh, bytesEach: number): number {
+  const wide = Math.max(4, bytesEach);
+  if (zero === 0) return 2 * wide;
+  const gathers = zero === 3 ? 2 * microBatches : 1;
+  return gathers * bytesEach + (zero === 1 ? 1 : microBatches) * wide;
+}
 
 export function predict(mesh: Mesh, work: Work): Prediction {
-  const { model, cluster, batch, sequence } = work;
+  const { model, cluster, batch, sequence, elementBytes: bytesEach = 2 } = work;
   const { dp, pp, tp, sp, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
-  const memory = memoryPerRank({ model, ...mesh, sequence });
+  const memory = memoryPerRank({ model, ...mesh, sequence, elementBytes: bytesEach });
   const layers = model.layers / pp;
   const shape = layerShape(model, (sequences * sequence) / sp);
   const { total } = parametersOf(model);
@@ -86,8 +99,7 @@ export function predict(mesh: Mesh, work: Work): Prediction {
 
   const replicas = dp * sp;
   const dataLink = linkOf(cluster, replicas, tp * (dp === 1 ? 1 : pp));
-  const gathers = zero === 3 ? 2 * microBatches : 1;
-  const data = others(replicas) * own * bytesEach * (gathers + 1);
+  const data = others(replicas) * own * dataBytesEach(mesh, bytesEach);
   const busy = compute + tensorSeconds + sequenceSeconds;
   const hidden = busy * (zero === 3 ? 0.9 : 0.6);
   const dataSeconds = Math.max(0, data / dataLink.bandwidth - hidden);

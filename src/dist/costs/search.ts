@@ -12,6 +12,8 @@ export interface MeshProposal {
   readonly runnersUp: readonly Prediction[];
   /** Why it is the best, a sentence each. */
   readonly reasons: readonly string[];
+  /** The same for another one. */
+  readonly reasonsFor: (one: Prediction) => readonly string[];
   readonly tried: number;
 }
 
@@ -23,10 +25,11 @@ export function proposeMesh(work: Work): MeshProposal {
   if (best === undefined) throw nothingFits(all, work);
   const seen = new Set([division(best.mesh)]);
   const runnersUp = fitting.filter(({ mesh }) => !seen.has(division(mesh)) && seen.add(division(mesh))).slice(0, 3);
-  return { best, runnersUp, reasons: reasonsFor(best, all, work), tried: all.length };
+  const reasons = (one: Prediction): string[] => reasonsFor(one, all, work);
+  return { best, runnersUp, reasons: reasons(best), reasonsFor: reasons, tried: all.length };
 }
 
-const division = ({ dp, pp, tp, sp }: Mesh): string => `dp ${dp} x pp ${pp} x tp ${tp} x sp ${sp}`;
+export const division = ({ dp, pp, tp, sp }: Mesh): string => `dp ${dp} x pp ${pp} x tp ${tp} x sp ${sp}`;
 
 /** Faster; then simpler: fewer kinds of division, lower ZeRO stages. */
 const better = (a: Prediction, b: Prediction): number =>
@@ -43,10 +46,10 @@ const divisors = (value: number): number[] =>
   Array.from({ length: value }, (_, index) => index + 1).filter((divisor) => value % divisor === 0);
 
 /** Every mesh whose equations hold: dp pp tp sp = GPUs, pp <= layers, heads % (tp sp) = 0, and whole micro-batches. */
-function meshes({ model, cluster, batch }: Work): Mesh[] {
+function meshes({ model, cluster, batch, axes = {} }: Work): Mesh[] {
   const found: Mesh[] = [];
   for (const tp of divisors(cluster.gpus).filter((degree) => degree <= cluster.gpusPerNode)) {
-    for (const sp of divisors(cluster.gpus / tp)) {
+    for (const sp of axes.sp === false ? [1] : divisors(cluster.gpus / tp)) {
       // Heads are dealt out to tensor and sequence ranks.
       if (model.heads % (tp * sp) !== 0 || model.keyValueHeads % (tp * sp) !== 0) continue;
       for (const pp of divisors(cluster.gpus / (tp * sp)).filter((degree) => degree <= model.layers)) {

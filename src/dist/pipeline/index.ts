@@ -1,3 +1,4 @@
+export { mostMessages, visitsOf } from './course.ts';
 export { layOutPipeline, type PipelineLayout, type PipelineSettings, rankOfUnit, unitWork } from './layout.ts';
 export { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partition.ts';
 export { type PipelineEvent, type PipelineParts, PipelineRunner, type PipelineStep } from './runner.ts';

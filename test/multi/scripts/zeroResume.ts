@@ -1,5 +1,6 @@
 /** Goes on from a checkpoint, if there is one, trains some steps and saves. */
 import { createHash } from 'node:crypto';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ConfigInput } from '../../../src/config/index.ts';
 import type { Communicator } from '../../../src/dist/index.ts';
@@ -13,7 +14,7 @@ import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
 import { scope, type Tensor } from '../../../src/tensor/index.ts';
 import { settings } from '../../native/engineSupport.ts';
-import { freeBatch, rowsOf } from '../rankSupport.ts';
+import { freeBatch, mark, rowsOf } from '../rankSupport.ts';
 
 export interface Leg {
   readonly folder: string;
@@ -21,7 +22,13 @@ export interface Leg {
   readonly memory?: ConfigInput['memory'];
   readonly from: number;
   readonly steps: number;
+  /** Saves after so many steps too, with the losses so far in `losses.log` and each rank's hashes in a file beside: for legs that are killed. */
+  readonly saveEvery?: number;
 }
+
+/** Hashes of what rank `rank` held after step `step` of the leg that began at step `from`. */
+export const hashFile = (folder: string, from: number, step: number, rank: number): string =>
+  path.join(folder, `hashes-${from}-${step}-${rank}.json`);
 
 export interface LegResult {
   readonly losses: readonly number[];
@@ -54,7 +61,21 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
   freeBatch(batch);
   if (leg.from > 0) loadCheckpoint(engine, path.join(leg.folder, 'checkpoints', stepName(leg.from)), built);
   const loaded = hashesOf(engine);
+  const position = {
+    version: 1,
+    fingerprint: null,
+    samples: null,
+    shuffle: false,
+    seed: 0,
+    epoch: 0,
+    sample: 0,
+  } as const;
   const losses: number[] = [];
+  const note = (hashes: LegResult['loaded']): void =>
+    writeFileSync(hashFile(leg.folder, leg.from, engine.steps, ranks.rank), JSON.stringify(hashes));
+  if (leg.saveEvery !== undefined) note(loaded);
+  const save = (): Promise<unknown> =>
+    saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, position);
   while (engine.steps < leg.from + leg.steps) {
     engine.zeroGrad();
     const own = rowsOf(rows, engine.steps, ranks.rank, ranks.size);
@@ -67,17 +88,15 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
     );
     engine.step();
     freeBatch(own);
+    if (leg.saveEvery === undefined) continue;
+    const mean = ranks.sum([losses.at(-1)!])[0]! / ranks.size;
+    if (ranks.rank === 0) appendFileSync(path.join(leg.folder, 'losses.log'), `${engine.steps} ${mean}\n`);
+    mark(`step ${engine.steps - leg.from}`);
+    if (engine.steps % leg.saveEvery !== 0) continue;
+    note(hashesOf(engine));
+    await save();
   }
-  const position = {
-    version: 1,
-    fingerprint: null,
-    samples: null,
-    shuffle: false,
-    seed: 0,
-    epoch: 0,
-    sample: 0,
-  } as const;
-  await saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, position);
+  await save();
   const ended = hashesOf(engine);
   engine.dispose();
   return { losses: ranks.sum(losses).map((loss) => loss / ranks.size), loaded, ended };

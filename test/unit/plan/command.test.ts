@@ -101,7 +101,7 @@ test('what the hint proposes does fit', async () => {
     ...sets.flatMap((set) => ['--set', set]),
   ]);
   expect(other).toMatchObject({ code: 0, stderr: '' });
-});
+}, 60_000);
 
 test('--json gives numbers that add up, --out the plan they come from', async () => {
   write('run.yaml', small);
@@ -144,7 +144,7 @@ test('--json gives numbers that add up, --out the plan they come from', async ()
   const plan = JSON.parse(readFileSync('plan.json', 'utf8'));
   expect(plan).toMatchObject({ version: 1, mode: 'training', policy: 'auto' });
   expect(plan.forecast.stepSeconds).toBe(summary.stepSeconds);
-});
+}, 60_000);
 
 test.each([
   [['--pcie', 'fast'], 2, 'plan: --pcie: expected a number > 0, got "fast"'],

@@ -1,0 +1,182 @@
+/**
+ * What one of several ranks keeps and computes, worked out from shapes: the units of its pipeline stages, its shards of their
+ * parameters, its part of every batch. Of ranks that differ only in dp or tp one stands for all: no other holds more.
+ */
+import type { Config } from '../config/index.ts';
+import { type LinePlace, lineLayers, type MeshLayout, plannedGroup } from '../dist/index.ts';
+import { layOutPipeline, mostMessages, type PipelineLayout, StageModel, visitsOf } from '../dist/pipeline/index.ts';
+import {
+  type DataVolume,
+  type Flat,
+  layFlats,
+  reductionBytes,
+  replicatedVolume,
+  roomFor,
+  ShardModel,
+  shardElements,
+  shardedVolume,
+} from '../dist/zero/index.ts';
+import { type BuiltModel, buildModel } from '../models/index.ts';
+import { type AnyModule, type Parameter, type Pass, type Unit, withLayers } from '../nn/index.ts';
+import type { SequenceModel } from '../nn/sequence.ts';
+import type { VisitOrder } from '../offload/store.ts';
+import { reduceWhen } from './placement.ts';
+import type { UpdateSchedule } from './updateSchedule.ts';
+
+export interface RankPart {
+  /** Units of the model that this rank computes, in its order. */
+  readonly units: readonly Unit[];
+  /** Parallel to them: the units that its store keeps, whose parameters are shards where ranks share them. */
+  readonly kept: readonly Unit[];
+  readonly groupOf: (parameter: Parameter) => number;
+  /** The group of a parameter of the model, whoever holds it. */
+  readonly groupIn: (parameter: Parameter) => number;
+  /** Sequences of a micro-batch here. */
+  readonly sequences: number;
+  readonly tensor: number;
+  /** The pipeline's order of visits; null without one. */
+  readonly order: VisitOrder | null;
+  /** Whether its store moves chunks. */
+  readonly moves: boolean;
+  /** Of the compute device, always: room for gathered parameters. */
+  readonly takenBytes: number;
+  /** Of the compute device while a unit is at work: shards on their way, gradients being summed. */
+  besideBytes(unit: number, pass: 'forward' | 'backward'): number;
+  readonly volume: DataVolume;
+}
+
+export interface PartOptions {
+  readonly config: Config;
+  readonly layout: MeshLayout;
+  readonly built: BuiltModel;
+  /** All units of the model. */
+  readonly units: readonly Unit[];
+  readonly pipeline: PipelineLayout | null;
+  readonly updates: UpdateSchedule;
+  readonly elementBytes: number;
+  readonly wideBytes: number;
+  /** Whether the store below moves chunks between tiers. */
+  readonly moves: boolean;
+}
+
+/** The model as a rank of a line of `tensor` builds it: the first, whose part of an uneven vocabulary is the largest. */
+export const buildCut =
+  (tensor: number): typeof buildModel =>
+  (settings) => {
+    if (tensor === 1) return buildModel(settings);
+    const place: LinePlace = { kind: '1d', groups: { line: plannedGroup('tp', tensor) } };
+    return withLayers(lineLayers(place), () => buildModel(settings));
+  };
+
+export function planPipeline(
+  { built, units }: Pick<PartOptions, 'built' | 'units'>,
+  { parallel, train }: Config,
+  ranks: number,
+): PipelineLayout | null {
+  if (ranks === 1) return null;
+  const { schedule, chunks, cuts } = parallel.pipeline;
+  const { stages } = built.model as unknown as SequenceModel<never>;
+  const given = chunks === 'auto' ? {} : { chunks };
+  return layOutPipeline(units, stages, { schedule, cuts, ranks, microBatches: train.accumulate, ...given });
+}
+
+/** The part of the ranks at place `at` of the pipeline. */
+export function partOf(options: PartOptions, at: number): RankPart {
+  const { config, layout, units, pipeline, built, updates, elementBytes } = options;
+  const groupIn = (parameter: Parameter): number => updates.groupOf(parameter);
+  const { train, data } = config;
+  const { dp, tp } = layout.degrees;
+  const own =
+    pipeline === null
+      ? units
+      : new StageModel(
+          built.model as AnyModule,
+          units,
+          pipeline.stagesOf[at]!.map((stage) => pipeline.stages[stage]!),
+        ).units;
+  const sequences = train.batchSize / dp;
+  const edgeBytes = sequences * data.sequenceLength * widthOf(built) * elementBytes;
+  const order =
+    pipeline === null
+      ? null
+      : { visits: visitsOf(pipeline, at), besideBytes: () => mostMessages(pipeline, at) * edgeBytes };
+  const common = { units: own, sequences, tensor: tp, order, groupIn, moves: options.moves };
+  return { ...common, ...sharedPart(options, own, order) };
+}
+
+type SharedPart = Pick<RankPart, 'kept' | 'groupOf' | 'takenBytes' | 'besideBytes' | 'volume'>;
+
+function sharedPart(options: PartOptions, own: readonly Unit[], order: VisitOrder | null): SharedPart {
+  const { config, layout, updates, elementBytes, wideBytes, moves } = options;
+  const { zero, replicate } = config.parallel;
+  const microBatches = config.train.accumulate;
+  const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
+  const ranks = layout.degrees.dp / replicate;
+  const nothing = { gatheredElements: 0, reducedElements: 0, normElements: 0 };
+  if (layout.degrees.dp === 1) return { kept: own, groupOf, takenBytes: 0, besideBytes: () => 0, volume: nothing };
+  const reduce = reduceWhen(config);
+  const local = reduce === 'last' && microBatches > 1 ? sumsBytes(own, wideBytes) : 0;
+  if (zero === 0) {
+    const trained = (unit: number): number =>
+      sumsBytes(
+        own.filter(({ index }) => index === unit),
+        wideBytes,
+      );
+    return {
+      ...{ kept: own, groupOf, takenBytes: local },
+      // The buffer that is summed, and messages on their way.
+      besideBytes: (unit, pass) => (pass === 'forward' ? 0 : trained(unit) * (1 + 3 / ranks)),
+      volume: replicatedVolume(own, ranks, reduce, microBatches),
+    };
+  }
+  const flats = layFlats(own, groupOf);
+  const shards = new ShardModel(own, flats, 0, ranks);
+  const stage = zero as 1 | 2 | 3;
+  const flatsOf = (unit: number): readonly Flat[] => shards.flatsOf(unit);
+  const shardBytes = (unit: number): number =>
+    flatsOf(unit).reduce((sum, flat) => sum + shardElements(flat, ranks) * elementBytes, 0);
+  for (const [index, unit] of own.entries()) shards.units[index]!.activations = unit.activations;
+  return {
+    kept: shards.units,
+    groupOf: (shard) => shards.flatOf(shard).group,
+    takenBytes: roomFor({ units: own, flats, ranks, stage, elementBytes }).bytes + local,
+    besideBytes: (unit, pass) =>
+      (moves ? shardBytes(unit) : 0) + (pass === 'forward' ? 0 : reductionBytes(flatsOf(unit), ranks, wideBytes)),
+    volume: shardedVolume({
+      ...{ units: own, flats, ranks, stage, reduce, microBatches },
+      visits: order?.visits ?? plainVisits(own, microBatches, config, moves),
+      ahead: aheadOf(moves),
+    }),
+  };
+}
+
+/** Before which visits a unit is gathered while the one before it is at work. */
+const aheadOf =
+  (moves: boolean) =>
+  (next: Pass): boolean =>
+    !moves || next === 'forward';
+
+/** All units forward and back, micro-batch after micro-batch, or all micro-batches through each unit. */
+function plainVisits(
+  units: readonly Unit[],
+  microBatches: number,
+  { memory }: Config,
+  moves: boolean,
+): { readonly unit: number; readonly pass: Pass }[] {
+  const there = units.map(({ index }) => ({ unit: index, pass: 'forward' as const }));
+  const back = units.map(({ index }) => ({ unit: index, pass: 'backward' as const })).reverse();
+  const vertical = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && moves);
+  return Array.from({ length: vertical ? 1 : microBatches }, () => [...there, ...back]).flat();
+}
+
+const sumsBytes = (units: readonly Unit[], wideBytes: number): number =>
+  wideBytes *
+  units
+    .flatMap(({ parameters }) => parameters)
+    .reduce((sum, { trainable, elements }) => sum + (trainable ? elements : 0), 0);
+
+/** Width of what passes between units. */
+export function widthOf({ model }: BuiltModel): number {
+  const { config } = model as unknown as { config: { hidden_size?: number; n_embd?: number } };
+  return config.hidden_size ?? config.n_embd!;
+}

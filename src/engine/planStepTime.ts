@@ -1,0 +1,144 @@
+/**
+ * How long a step of several ranks takes: each rank's computing and waiting from its own plan, the pipeline on its virtual
+ * clock, the groups' bytes over the links. Sums over tensor groups and edges of stages are never hidden; what data ranks move is,
+ * as far as stores issue it ahead of the unit that needs it.
+ */
+import { type Links, linkOf } from '../dist/costs/index.ts';
+import type { Axis, MeshLayout } from '../dist/index.ts';
+import { type PipelineLayout, simulate } from '../dist/pipeline/index.ts';
+import type { Limiter, Plan } from '../memory/index.ts';
+import type { PlanSubject } from './planEstimate.ts';
+import type { Traffic } from './planTraffic.ts';
+
+/** One place in the pipeline, and everything known of the ranks there. */
+export interface PlannedRank {
+  readonly at: number;
+  readonly subject: PlanSubject;
+  readonly plan: Plan;
+  readonly limiter: Limiter;
+  readonly traffic: readonly Traffic[];
+  /** Whether its store moves chunks: then gradients are waited for at each unit. */
+  readonly moves: boolean;
+  readonly zero: number;
+}
+
+export interface StepTime {
+  readonly stepSeconds: number;
+  /** Of the slowest rank. */
+  readonly computeSeconds: number;
+  readonly tensorSeconds: number;
+  /** What ranks of a pipeline wait for each other, edges included. */
+  readonly bubbleSeconds: number;
+  /** Share of all ranks' time in which nothing is computed. */
+  readonly bubbleShare: number;
+  /** What data ranks move and computing does not hide. */
+  readonly dataSeconds: number;
+  /** What tiers and the update keep computing waiting. */
+  readonly tierSeconds: number;
+  readonly limiter: Limiter | 'the pipeline' | 'links inside a node' | 'the network between nodes';
+}
+
+interface StageSeconds {
+  forward: number;
+  backward: number;
+}
+
+export function stepTime(
+  ranks: readonly PlannedRank[],
+  layout: MeshLayout,
+  links: Links,
+  pipeline: PipelineLayout | null,
+  microBatches: number,
+): StepTime {
+  const tensorOf = ({ traffic }: PlannedRank): number => secondsOf(traffic, 'tp', layout, links);
+  const computeSeconds = Math.max(...ranks.map(({ plan }) => plan.forecast.computeSeconds));
+  const tensorSeconds = Math.max(...ranks.map(tensorOf));
+  const busy = Math.max(...ranks.map((rank) => rank.plan.forecast.computeSeconds + tensorOf(rank)));
+  const tierSeconds = Math.max(...ranks.map(({ plan }) => plan.forecast.stepSeconds - plan.forecast.computeSeconds));
+  const dataSeconds = Math.max(...ranks.map((rank) => exposedData(rank, layout, links)));
+  const run = pipeline === null ? null : onClock(ranks, layout, links, pipeline, microBatches, tensorOf);
+  const bubbleSeconds = run === null ? 0 : run.makespan - busy;
+  const stepSeconds = busy + bubbleSeconds + tierSeconds + dataSeconds;
+  const slowest = ranks.reduce((a, b) => (b.plan.forecast.stepSeconds > a.plan.forecast.stepSeconds ? b : a));
+  const linkFor = (axis: Axis): StepTime['limiter'] =>
+    spans(axis, layout) <= links.gpusPerNode ? 'links inside a node' : 'the network between nodes';
+  const parts: [number, StepTime['limiter']][] = [
+    [computeSeconds, 'compute'],
+    [tierSeconds, slowest.limiter],
+    [tensorSeconds, linkFor('tp')],
+    [dataSeconds, linkFor('dp')],
+    [bubbleSeconds, 'the pipeline'],
+  ];
+  const [, limiter] = parts.reduce((a, b) => (b[0] > a[0] ? b : a));
+  return {
+    ...{ stepSeconds, computeSeconds, tensorSeconds, bubbleSeconds, dataSeconds, tierSeconds, limiter },
+    bubbleShare: run?.bubble ?? 0,
+  };
+}
+
+/** From the first rank of a group along `axis` to the last, in ranks. */
+const spans = (axis: Axis, layout: MeshLayout): number => layout.degrees[axis] * layout.stride(axis);
+
+function secondsOf(traffic: readonly Traffic[], axis: Traffic['axis'], layout: MeshLayout, links: Links): number {
+  const { bandwidth, latency } = linkOf(links, layout.degrees[axis], layout.stride(axis));
+  return traffic
+    .filter((one) => one.axis === axis)
+    .reduce((sum, { bytes, messages }) => sum + bytes / bandwidth + messages * latency, 0);
+}
+
+/**
+ * Whole gradients are waited for, and so are parts of them where a store moves chunks. All else travels while the unit
+ * before, or after, computes.
+ */
+function exposedData({ plan, traffic, moves, zero }: PlannedRank, layout: MeshLayout, links: Links): number {
+  const seconds = (what: Traffic['what']): number =>
+    secondsOf(
+      traffic.filter((one) => one.what === what),
+      'dp',
+      layout,
+      links,
+    );
+  const { computeSeconds } = plan.forecast;
+  const [gather, reduce, norms] = [seconds('parameters'), seconds('gradients'), seconds('norms')];
+  if (zero === 0) return reduce + norms;
+  if (moves) return Math.max(0, gather - computeSeconds) + reduce + norms;
+  return Math.max(0, gather + reduce - computeSeconds) + norms;
+}
+
+function onClock(
+  ranks: readonly PlannedRank[],
+  layout: MeshLayout,
+  links: Links,
+  pipeline: PipelineLayout,
+  microBatches: number,
+  tensorOf: (rank: PlannedRank) => number,
+): { readonly makespan: number; readonly bubble: number } {
+  const { schedule } = pipeline;
+  const stages = Array.from({ length: schedule.stages }, (): StageSeconds => ({ forward: 0, backward: 0 }));
+  for (const rank of ranks) {
+    const { moments } = rank.subject.input.trace;
+    const own = pipeline.stagesOf[rank.at]!;
+    for (const { pass, unit, seconds } of moments) {
+      const of = rank.subject.map.units[unit];
+      if (of === undefined || (pass !== 'forward' && pass !== 'backward')) continue;
+      stages[pipeline.stageOfUnit[of.index]!]![pass] += seconds / microBatches;
+    }
+    const tensor = tensorOf(rank) / microBatches / own.length;
+    for (const stage of own) {
+      stages[stage]!.forward += tensor / 2;
+      stages[stage]!.backward += tensor / 2;
+    }
+  }
+  const mean = (pick: (stage: StageSeconds) => number): number =>
+    stages.reduce((sum, stage) => sum + pick(stage), 0) / stages.length;
+  const [forward, backward] = [mean((stage) => stage.forward), mean((stage) => stage.backward)];
+  const edges = ranks.flatMap(({ traffic }) => traffic.filter(({ what }) => what === 'stage edges'));
+  const { bandwidth, latency } = linkOf(links, layout.degrees.pp, layout.stride('pp'));
+  const messages = edges.reduce((sum, edge) => sum + edge.messages, 0);
+  const transfer =
+    messages === 0 ? 0 : edges.reduce((sum, { bytes }) => sum + bytes, 0) / messages / bandwidth + latency;
+  return simulate(schedule, {
+    ...{ forward, backwardInput: backward / 2, backwardWeight: backward / 2, transfer },
+    stageWeights: stages.map((stage) => (stage.forward + stage.backward) / (forward + backward)),
+  });
+}

@@ -1,0 +1,209 @@
+/** `tierra plan` of several ranks of a described cluster, and the mesh it proposes. */
+import { expect, test } from 'vitest';
+import type { ClusterSummary } from '../../../src/engine/planCluster.ts';
+import type { PlanSummary } from '../../../src/engine/planSummary.ts';
+import { runCli } from '../cli/runCli.ts';
+import { useWorkingFolder, write } from '../config/files.ts';
+
+useWorkingFolder();
+
+const machine = '--gpu-memory 80GiB --tflops 400'.split(' ');
+const cluster = [...machine, ...'--cpu 100GiB --node-link 450GB/s --network 50'.split(' ')];
+
+const llama = (parallel: string, train = '{ steps: 100, batchSize: 8, accumulate: 8 }') =>
+  write(
+    'run.yaml',
+    `model: { preset: llama-3-8b, overrides: { vocab_size: 128256 } }
+data: { sequenceLength: 4096 }
+train: ${train}
+parallel: ${parallel}
+memory: { activations: recompute }
+`,
+  );
+
+async function planned(...args: readonly string[]): Promise<ClusterSummary> {
+  const { code, stdout, stderr } = await runCli(['plan', 'run.yaml', ...machine, '--json', ...args]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
+
+test('three axes: what each rank keeps and receives, and what a step waits for', async () => {
+  llama('{ pp: 2, tp: 2, zero: 1, reduce: last }');
+  const { code, stdout, stderr } = await runCli(['plan', 'run.yaml', ...cluster, '--ranks', '16']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toMatchInlineSnapshot(`
+    "llama, 8.0B parameters in 32 layers, bf16
+    16 ranks: dp 4 x pp 2 x tp 2, ZeRO 1, 1f1b
+    8 micro-batches of 8 sequences of 4096 tokens a step over all ranks (262K tokens), activations recomputed
+
+    It fits: 3.62 s a step, 72.3K tokens/s, limited by computing.
+
+    Memory of each rank
+                     budget   at rest    at peak   of budget                    units
+      pp 0   GPU   80.0 GiB   6.5 GiB   25.2 GiB         32%   embedding to blocks.15
+      pp 1   GPU   80.0 GiB   6.5 GiB   30.2 GiB         38%        blocks.16 to head
+
+    What lives where, on each rank
+                                         pp 0       pp 1
+      parameters                      957 MiB    957 MiB
+      optimizer states                5.6 GiB    5.6 GiB
+      gradients                       1.9 GiB    1.9 GiB
+      activations, work              16.8 GiB   21.8 GiB
+        of it whole, for all ranks   11.2 GiB   11.2 GiB
+      buffers                             0 B        0 B
+
+    Received by each rank in a step
+                                                                 pp 0       pp 1
+      tp: sums of activations and their gradients            49.0 GiB   48.5 GiB
+      pp: activations and gradients at the edges of stages    512 MiB    512 MiB
+      dp: parameters gathered                                 2.8 GiB    2.8 GiB
+      dp: gradients summed                                    5.6 GiB    5.6 GiB
+      dp: norms                                               2.8 MiB    2.8 MiB
+
+    Of one layer a rank receives 384 MiB for each micro-batch from its tensor group, 156 MiB each time its parameters are gathered, 312 MiB each time its gradients are summed over data ranks.
+
+    A step of 3.62 s
+      computing                                                       3.04 s   84%
+      sums in tensor groups of 2                                      122 ms    3%
+      data ranks, not hidden by computing                             121 ms    3%
+      the pipeline's bubble (14.9% of all ranks' time on its clock)   346 ms   10%
+
+    Machine as described; what no flag gives is assumed
+      400 TFLOP/s, GPU link 54 GB/s, host memory 160 GB/s, optimizer 4.3B parameters/s
+      450 GB/s into each GPU from its node of 8, 50 GB/s from other nodes
+    "
+  `);
+}, 60_000);
+
+test('parts of a model add up to the model', async () => {
+  llama('{}');
+  const whole = JSON.parse((await runCli(['plan', 'run.yaml', '--gpu-memory', '400GiB', '--json'])).stdout);
+  const bytes = ({ tiers }: PlanSummary, field: 'parameterBytes' | 'stateBytes'): number =>
+    tiers.gpu[field] + tiers.host[field] + tiers.nvme[field];
+  for (const parallel of ['{ zero: 3 }', '{ tp: 8 }', '{ pp: 8 }', '{ pp: 2, tp: 2, zero: 1 }']) {
+    llama(parallel);
+    const { parts, zero } = await planned('--ranks', '8');
+    for (const field of ['parameterBytes', 'stateBytes'] as const) {
+      const sum = parts.reduce((all, { ranks, summary }) => all + ranks * bytes(summary, field), 0);
+      // Norms are on all ranks of a line, and shards end with padding.
+      expect(Math.abs(sum / bytes(whole, field) - 1), `${parallel} ${field}`).toBeLessThan(0.01);
+    }
+    for (const { gatheredBytes } of parts) expect(gatheredBytes > 0, parallel).toBe(zero > 0);
+  }
+}, 120_000);
+
+test('the bubble is that of the schedule, and more micro-batches make it smaller', async () => {
+  const shareOf = async (accumulate: number, pipeline: string): Promise<number> => {
+    llama(`{ pp: 4, pipeline: { ${pipeline} } }`, `{ steps: 10, batchSize: 1, accumulate: ${accumulate} }`);
+    return (await planned('--ranks', '4', '--node-link', '100000')).time.bubbleShare;
+  };
+  // Stages are not quite equal: the last one has the head.
+  expect(Math.abs((await shareOf(4, 'schedule: 1f1b')) - 3 / 7)).toBeLessThan(0.08);
+  expect(await shareOf(16, 'schedule: 1f1b')).toBeLessThan(await shareOf(4, 'schedule: 1f1b'));
+  expect(await shareOf(4, 'schedule: zb-h1')).toBeLessThan(await shareOf(4, 'schedule: 1f1b'));
+}, 120_000);
+
+test('slower links are named as what limits a step', async () => {
+  llama('{ zero: 3 }');
+  const { time } = await planned('--ranks', '16', '--network', '0.5', '--set', 'train.batchSize=16');
+  expect(time.limiter).toBe('the network between nodes');
+}, 60_000);
+
+test('what does not fit is refused with the rank and with settings that help', async () => {
+  llama('{ dp: 8 }');
+  const refused = await runCli(['plan', 'run.yaml', ...machine, '--cpu', '1GiB', '--set', 'parallel.zero=0']);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/^each rank: .* is short by /);
+  const way = /set parallel\.zero: (\d)/.exec(refused.stderr)?.[1];
+  expect(way, refused.stderr).toBeDefined();
+  const helped = await runCli(['plan', 'run.yaml', ...machine, '--cpu', '1GiB', '--set', `parallel.zero=${way}`]);
+  expect(helped).toMatchObject({ code: 0, stderr: '' });
+}, 60_000);
+
+test('degrees that do not multiply to the ranks are refused with the equation', async () => {
+  llama('{ dp: 2, tp: 2 }');
+  const refused = await runCli(['plan', 'run.yaml', ...cluster, '--ranks', '8']);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('dp 2 x pp 1 x sp 1 x ep 1 x tp 2 = 4, but the world has 8 ranks');
+});
+
+test('the best mesh: settings that lead to the very plan that is shown', async () => {
+  llama('{}', '{ steps: 10, batchSize: 64, accumulate: 2 }');
+  const found = await runCli(['plan', 'run.yaml', ...cluster, '--ranks', '16', '--best-mesh']);
+  expect(found).toMatchObject({ code: 0, stderr: '' });
+  expect(found.stdout).toMatchInlineSnapshot(`
+    "The best of 784 meshes for 16 GPUs:
+
+      parallel: { pp: 2, zero: 1, reduce: last }
+      train: { batchSize: 8, accumulate: 16 }
+      memory: { activations: keep }
+
+    Why
+      dp 8 x pp 2 x tp 1 x sp 1 = 16 GPUs: 46.0 GiB of 80.0 GiB per GPU, 94.1 % of the step computes.
+      Whole copies of model and states do not fit: they need 152 GiB per GPU at least.
+      ZeRO 1 divides optimizer states over 8 ranks.
+      The pipeline of 2 idles (P-1)/(m+P-1) = 5.9 % with 16 micro-batches, and sends 1.0 GiB at most per GPU.
+      Data-parallel ranks exchange 19.6 GiB per GPU, hidden behind computation.
+
+    By the formulas
+                                   ZeRO   activations   states   micro-batches   GPU memory   a step
+      dp 8 x pp 2 x tp 1 x sp 1       1          kept      GPU         16 of 8     46.0 GiB   4.20 s
+      dp 16 x pp 1 x tp 1 x sp 1      1          kept      GPU         8 of 16     68.4 GiB   3.95 s
+      dp 8 x pp 1 x tp 2 x sp 1       1          kept      GPU         4 of 32     73.0 GiB   4.11 s
+      dp 4 x pp 2 x tp 2 x sp 1       0          kept      GPU         32 of 4     44.7 GiB   4.25 s
+
+    Note: dp 16 x pp 1 x tp 1 x sp 1 with ZeRO 1 is out, a full plan says: each rank: gpu is short by 112 GiB before any chunk is placed: activations, workspace and context need 192 GiB of 80.0 GiB
+
+    Note: dp 8 x pp 1 x tp 2 x sp 1 with ZeRO 1 is out, a full plan says: each rank: gpu is short by 138 GiB before any chunk is placed: activations, workspace and context need 218 GiB of 80.0 GiB
+
+    In full:
+
+    llama, 8.0B parameters in 32 layers, bf16
+    16 ranks: dp 8 x pp 2, ZeRO 1, 1f1b
+    16 micro-batches of 8 sequences of 4096 tokens a step over all ranks (524K tokens), activations kept
+
+    It fits: 4.97 s a step, 106K tokens/s, limited by computing.
+
+    Memory of each rank
+                     budget   at rest    at peak   of budget                    units
+      pp 0   GPU   80.0 GiB   6.9 GiB   53.8 GiB         67%   embedding to blocks.16
+      pp 1   GPU   80.0 GiB   6.2 GiB   55.1 GiB         69%        blocks.17 to head
+
+    What lives where, on each rank
+                                         pp 0       pp 1
+      parameters                     1009 MiB    905 MiB
+      optimizer states                5.9 GiB    5.3 GiB
+      gradients                       2.0 GiB    1.8 GiB
+      activations, work              44.9 GiB   47.1 GiB
+        of it whole, for all ranks   23.7 GiB   21.2 GiB
+      buffers                             0 B        0 B
+
+    Received by each rank in a step
+                                                                 pp 0       pp 1
+      pp: activations and gradients at the edges of stages    512 MiB    512 MiB
+      dp: parameters gathered                                 6.9 GiB    6.2 GiB
+      dp: gradients summed                                   13.8 GiB   12.4 GiB
+      dp: norms                                               6.9 MiB    6.2 MiB
+
+    Of one layer a rank receives 364 MiB each time its parameters are gathered, 728 MiB each time its gradients are summed over data ranks.
+
+    A step of 4.97 s
+      computing                                                      4.41 s   89%
+      data ranks, not hidden by computing                            297 ms    6%
+      the pipeline's bubble (7.7% of all ranks' time on its clock)   259 ms    5%
+
+    Machine as described; what no flag gives is assumed
+      400 TFLOP/s, GPU link 54 GB/s, host memory 160 GB/s, optimizer 4.3B parameters/s
+      450 GB/s into each GPU from its node of 8, 50 GB/s from other nodes
+    "
+  `);
+  const snippet = /\n\n((?: {2}\w+: \{.*\}\n)+)/.exec(found.stdout)![1]!.replace(/^ {2}/gm, '');
+  write(
+    'run.yaml',
+    `model: { preset: llama-3-8b, overrides: { vocab_size: 128256 } }
+data: { sequenceLength: 4096 }
+${snippet.replace('train: { ', 'train: { steps: 10, ')}`,
+  );
+  const again = await runCli(['plan', 'run.yaml', ...cluster, '--ranks', '16']);
+  expect(again.stdout).toBe(found.stdout.slice(found.stdout.indexOf('In full:\n\n') + 10));
+}, 120_000);
