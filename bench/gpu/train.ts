@@ -3,95 +3,154 @@
  *
  *   node --import tsx bench/gpu/train.ts '{"preset":"llama-3.2-3b","batch":4,"length":4096,"memory":{...},"steps":8}'
  *
+ * Under `tierra run -n N` the ranks train together as `parallel` says, and rank 0 prints; `batch` is then a data rank's.
  * The strict count: 6 · (matmul parameters) + 6 · layers · heads · headSize · length FLOPs per token (causal), no
  * recomputation, no input embedding. The first two steps are warm-up; the median of the rest counts.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { ConfigInput } from '../../src/config/index.ts';
+import { Checkpointer, type SaveReport } from '../../src/engine/checkpointer.ts';
 import { initialize, launch } from '../../src/index.ts';
-import { buildModel, type Llama } from '../../src/models/index.ts';
+import { buildModel, type LanguageModel, type TokenBatch } from '../../src/models/index.ts';
 import { native } from '../../src/native/load.ts';
-import { ops } from '../../src/tensor/index.ts';
+import type { MovementReport } from '../../src/offload/observer.ts';
+import { ops, type Tensor } from '../../src/tensor/index.ts';
 
 interface Row {
   readonly label: string;
   readonly preset: string;
+  /** Fields of the Hugging Face configuration that differ from the preset. */
+  readonly overrides?: Readonly<Record<string, unknown>>;
   readonly batch: number;
   readonly length: number;
-  readonly memory: Record<string, unknown>;
+  readonly microBatches?: number;
+  readonly memory?: ConfigInput['memory'];
+  readonly parallel?: ConfigInput['parallel'];
+  readonly precision?: 'fp32' | 'bf16' | 'fp16';
+  readonly device?: 'cuda' | 'cpu';
   readonly steps: number;
   readonly clipNorm: number;
+  /** A checkpoint behind training after every so many steps. */
+  readonly saveEvery?: number;
 }
 
 const row = JSON.parse(process.argv[2] ?? '{}') as Row;
-const { batch, length, steps } = row;
+const { batch, length, steps, microBatches = 1, precision = 'bf16' } = row;
+const output = mkdtempSync(path.join(tmpdir(), 'tierra-bench-'));
 const context = launch({
-  device: 'cuda',
-  precision: 'bf16',
+  device: row.device ?? 'cuda',
+  precision,
   runtime: { deterministic: false },
-  train: { steps: 1000, batchSize: batch, clipNorm: row.clipNorm },
+  train: { steps: 1000, batchSize: batch, accumulate: microBatches, clipNorm: row.clipNorm, output, keepLast: 1 },
   optimizer: { learningRate: 1e-5 },
-  memory: row.memory as never,
-});
-const built = buildModel({ preset: row.preset, overrides: { max_position_embeddings: length } });
-const model = built.model as Llama;
-const engine = initialize({ context, model, totalSteps: 1000, values: quickValues });
-const { config } = model;
-const vocabulary = config.vocab_size;
+  memory: row.memory ?? {},
+  parallel: row.parallel ?? {},
+} as ConfigInput);
+const lengthKey = row.preset.startsWith('gpt2') ? 'n_positions' : 'max_position_embeddings';
+const built = buildModel({ preset: row.preset, overrides: { [lengthKey]: length, ...row.overrides } } as never);
+const model: LanguageModel = built.model;
+const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values: quickValues });
+const saves: SaveReport[] = [];
+const checkpointer = new Checkpointer(
+  engine,
+  { built, config: context.config, totalSteps: 1000 },
+  {
+    saved: (save) => void saves.push(save),
+    failed: (error) => {
+      throw error;
+    },
+  },
+);
 
 /** Normal values made on the device: a benchmark need not wait for keyed ones. */
 function quickValues(parameter: { readonly shape: readonly number[] }) {
-  const tensor = ops.empty(parameter.shape, { dtype: 'bfloat16', device: context.device });
+  const dtype = precision === 'fp32' ? 'float32' : precision === 'bf16' ? 'bfloat16' : 'float16';
+  const tensor = ops.empty(parameter.shape, { dtype, device: context.device });
   if (parameter.shape.length === 1) ops.fillInPlace(tensor, 1);
   else ops.normalInPlace(tensor, 0, 0.02);
   return tensor;
 }
 
+/** Numbers that both families keep, under Hugging Face's names. */
+const shape = built.hfConfig as Readonly<Record<string, number | boolean | undefined>>;
+const number = (...names: readonly string[]): number => Number(names.map((name) => shape[name]).find(Boolean));
+const width = number('hidden_size', 'n_embd');
+const layers = number('num_hidden_layers', 'n_layer');
+const heads = number('num_attention_heads', 'n_head');
+const headSize = number('head_dim') || width / heads;
+const vocabulary = number('vocab_size') || 50_257;
+const tied = row.preset.startsWith('gpt2') || shape.tie_word_embeddings === true;
+const positions = row.preset.startsWith('gpt2') ? length * width : 0;
+
+function tokens(): TokenBatch {
+  const data = BigInt64Array.from({ length: batch * length }, () => BigInt(Math.floor(Math.random() * vocabulary)));
+  const ids = ops.fromArray(data, [batch, length], { device: context.device });
+  return { ids, labels: ids };
+}
+
 const times: number[] = [];
 const losses: number[] = [];
 let clipped = 0;
-const data = new BigInt64Array(batch * (length + 1));
+let cudaAllocations = 0;
 for (let step = 0; step < steps; step++) {
-  for (let i = 0; i < data.length; i++) data[i] = BigInt(Math.floor(Math.random() * vocabulary));
-  const ids = ops.fromArray(data.slice(0, batch * length), [batch, length], { device: context.device });
+  const batches = Array.from({ length: microBatches }, tokens);
   native().synchronize(context.device);
   const began = performance.now();
   engine.zeroGrad();
-  const [loss] = engine.runMicroBatches([{ ids, labels: ids }]);
+  const [loss] = engine.runMicroBatches(batches);
   const kept = loss!.retain();
   const outcome = engine.step()!;
   losses.push(kept.item());
+  if (row.saveEvery !== undefined && (step + 1) % row.saveEvery === 0) await checkpointer.save({} as never);
   native().synchronize(context.device);
   times.push((performance.now() - began) / 1e3);
   if (outcome.clipFactor < 1) clipped++;
   kept.dispose();
-  ids.dispose();
+  for (const { ids } of batches) ids.dispose();
+  if (step === 1) cudaAllocations = native().memoryStats(context.device).systemAllocations;
+  await new Promise((resolve) => setImmediate(resolve));
 }
+await checkpointer.finish();
 const measured = times.slice(2).sort((a, b) => a - b);
 const median = measured[Math.floor(measured.length / 2)]!;
-const tokens = batch * length;
-const embedding = vocabulary * config.hidden_size;
-const matmul = model.parameterCount - (config.tie_word_embeddings ? 0 : embedding);
-const attention = 6 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * length;
-const flops = tokens * (6 * matmul + attention);
-const gpu = native().deviceInfo(0);
-console.log(
-  JSON.stringify({
-    label: row.label,
-    device: gpu.name,
-    parameters: model.parameterCount,
-    stepSeconds: Number(median.toFixed(4)),
-    minmax: [Number(measured[0]!.toFixed(3)), Number(measured.at(-1)!.toFixed(3))],
-    tokensPerSecond: Math.round(tokens / median),
-    tflops: Number((flops / median / 1e12).toFixed(1)),
-    usedGiB: Number(((gpu.totalBytes - gpu.freeBytes) / 2 ** 30).toFixed(1)),
-    peakGiB: Number((native().memoryStats(context.device).peakBytes / 2 ** 30).toFixed(1)),
-    tiers: engine.store.use().map(({ tier, usedBytes }) => `${tier} ${(usedBytes / 2 ** 30).toFixed(1)}`),
-    clipped: `${clipped}/${steps}`,
-    losses: losses.map((loss) => Number(loss.toFixed(4))).slice(0, 4),
-    rss: Number((process.memoryUsage().rss / 2 ** 30).toFixed(1)),
-    plan: describePlan(),
-  }),
-);
+// With checkpoints some steps carry what others do not: then the mean is the honest figure.
+const seconds = row.saveEvery === undefined ? median : measured.reduce((sum, time) => sum + time, 0) / measured.length;
+const { dp = 1 } = (row.parallel ?? {}) as { readonly dp?: number };
+const stepTokens = batch * length * microBatches * dp;
+const matmul = model.parameterCount - (tied ? 0 : vocabulary * width) - positions;
+const flops = stepTokens * (6 * matmul + 6 * layers * heads * headSize * length);
+const movement = (engine.store as { report?(): MovementReport | null }).report?.() ?? null;
+const stats = native().memoryStats(context.device);
+const gib = (bytes: number): number => Number((bytes / 2 ** 30).toFixed(1));
+const device = context.device.startsWith('cuda') ? native().deviceInfo(0) : null;
+if (context.world.rank === 0) {
+  console.log(
+    JSON.stringify({
+      label: row.label,
+      device: device?.name ?? 'cpu',
+      parameters: model.parameterCount,
+      stepSeconds: Number(seconds.toFixed(4)),
+      minmax: [Number(measured[0]!.toFixed(3)), Number(measured.at(-1)!.toFixed(3))],
+      tokensPerSecond: Math.round(stepTokens / seconds),
+      tflops: Number((flops / seconds / 1e12).toFixed(1)),
+      usedGiB: device === null ? null : gib(device.totalBytes - device.freeBytes),
+      peakGiB: gib(stats.peakBytes),
+      allocationsAfterStep2: stats.systemAllocations - cudaAllocations,
+      tiers: engine.store.use().map(({ tier, usedBytes }) => `${tier} ${gib(usedBytes)}`),
+      clipped: `${clipped}/${steps}`,
+      losses: losses.map((loss) => Number(loss.toFixed(4))).slice(0, 4),
+      rss: gib(process.memoryUsage().rss),
+      waits: movement?.waits ?? [],
+      guesses: movement?.guesses ?? null,
+      saves: saves.map(({ blockedMs, totalMs }) => [Math.round(blockedMs), Math.round(totalMs)]),
+      plan: describePlan(),
+    }),
+  );
+}
 engine.dispose();
+rmSync(output, { recursive: true, force: true });
 
 function describePlan(): unknown {
   const plan = (engine.store as { plan?: { forecast: unknown; chunks: { update: string; stateHome: string }[] } }).plan;

@@ -1,0 +1,74 @@
+"""PyTorch's half of losses.ts: makes a small Llama and tokens in a folder, trains on them, keeps the losses.
+
+    python3 bench/gpu/losses.py FOLDER [--device cuda] [--steps 20]
+
+Writes FOLDER/model (Hugging Face, fp32), FOLDER/tokens.bin (int64, steps x batch x (length + 1)) and FOLDER/torch.json with
+the losses of: fp32; bf16 with fp32 master weights under two attention kernels, whose difference is what a change of kernels costs.
+"""
+import argparse
+import json
+import os
+
+import numpy
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+options = argparse.ArgumentParser()
+options.add_argument("folder")
+options.add_argument("--device", default="cuda")
+options.add_argument("--steps", type=int, default=20)
+given = options.parse_args()
+batch, length = 4, 128
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+config = LlamaConfig(hidden_size=256, intermediate_size=688, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4,
+                     vocab_size=2048, max_position_embeddings=length, rms_norm_eps=1e-5, use_cache=False,
+                     tie_word_embeddings=False, attn_implementation="sdpa")
+torch.manual_seed(1)
+made = LlamaForCausalLM(config)
+made.save_pretrained(os.path.join(given.folder, "model"))
+values = {name: value.clone() for name, value in made.state_dict().items()}
+# Zipf-like tokens, so that there is something to learn.
+generator = numpy.random.default_rng(1)
+tokens = numpy.minimum(generator.zipf(1.3, (given.steps, batch, length + 1)) - 1, config.vocab_size - 1).astype(numpy.int64)
+tokens.tofile(os.path.join(given.folder, "tokens.bin"))
+
+
+def train(dtype, backend):
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(values)
+    model = model.to(given.device, dtype).train()
+    parameters = list(model.parameters())
+    masters = [torch.nn.Parameter(p.detach().float().clone()) for p in parameters]
+    # The groups of Tierra: weight decay for matrices alone.
+    matrices = [m for m in masters if m.dim() > 1]
+    vectors = [m for m in masters if m.dim() <= 1]
+    optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=0.1), dict(params=vectors, weight_decay=0.0)],
+                                  lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
+    losses = []
+    for step in range(given.steps):
+        rows = torch.from_numpy(tokens[step]).to(given.device)
+        ids, labels = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+        with sdpa_kernel([backend]):
+            logits = model(input_ids=ids).logits
+            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+            loss.backward()
+        for master, p in zip(masters, parameters):
+            master.grad, p.grad = p.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(masters, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for master, p in zip(masters, parameters):
+                p.copy_(master)
+        losses.append(loss.item())
+    return losses
+
+
+fused = SDPBackend.FLASH_ATTENTION
+result = {
+    "fp32": train(torch.float32, SDPBackend.MATH),
+    "bf16, flash attention": train(torch.bfloat16, fused),
+    "bf16, plain attention": train(torch.bfloat16, SDPBackend.MATH),
+}
+with open(os.path.join(given.folder, "torch.json"), "w") as file:
+    json.dump({"torch": torch.__version__, "batch": batch, "length": length, "steps": given.steps, "losses": result}, file)

@@ -1,0 +1,125 @@
+/** What suite.ts runs. `seconds` is a guess at a row's whole process, to decide whether it still fits into the time given. */
+
+export interface Entry {
+  readonly label: string;
+  readonly program: 'tierra' | 'torch';
+  readonly row: Readonly<Record<string, unknown>>;
+  readonly seconds: number;
+  /** Processes, one GPU each. */
+  readonly ranks?: number;
+  /** In the first round alone. */
+  readonly once?: boolean;
+}
+
+const tierra = (label: string, row: Entry['row'], more: Partial<Entry> = {}): Entry => ({
+  label: `Tierra, ${label}`,
+  program: 'tierra',
+  row,
+  seconds: 45,
+  ...more,
+});
+const torch = (label: string, row: Entry['row'], more: Partial<Entry> = {}): Entry => ({
+  label: `PyTorch, ${label}`,
+  program: 'torch',
+  row,
+  seconds: 45,
+  ...more,
+});
+
+const small = { preset: 'llama-1.1b', batch: 8, length: 2048, steps: 12, clipNorm: 1 };
+const middle = { preset: 'llama-3.2-3b', batch: 4, length: 4096, steps: 8, clipNorm: 1000 };
+const recompute = { activations: 'recompute' };
+const card24 = { gpu: '24GiB', cpu: '100GiB', ...recompute };
+const large = { preset: 'llama-2-7b', length: 4096, steps: 6, clipNorm: 1000 };
+
+export const tables = {
+  resident: {
+    title: 'Llama 1.1B, 8×2048, bf16, nothing offloaded',
+    entries: [
+      tierra('resident', { ...small, memory: {} }),
+      tierra('chunks, all on the GPU', { ...small, memory: { gpu: '70GiB' } }),
+      torch('torch.compile', { ...small, mode: 'compile' }, { seconds: 90 }),
+      torch('eager', { ...small, mode: 'eager' }),
+    ],
+  },
+  offload: {
+    title: 'Llama 3.2B, 4×4096, recompute',
+    entries: [
+      tierra('resident', { ...middle, memory: recompute }),
+      tierra('24 GiB, no step clipped', { ...middle, memory: card24 }, { seconds: 75 }),
+      tierra('24 GiB, every step clipped', { ...middle, clipNorm: 1e-3, memory: card24 }, { seconds: 75 }),
+      torch(
+        'FSDP2 with CPU offload',
+        { ...middle, mode: 'fsdp2', recompute: true, steps: 5 },
+        { seconds: 100, once: true },
+      ),
+      torch('offload by hand', { ...middle, mode: 'handmade', steps: 5 }, { seconds: 90 }),
+    ],
+  },
+  quarter: {
+    title: 'Llama 3.2B, 1×4096, recompute, 24 GiB',
+    entries: [
+      tierra('no step clipped', { ...middle, batch: 1, steps: 14, memory: card24 }, { seconds: 75 }),
+      tierra('every step clipped', { ...middle, batch: 1, steps: 14, clipNorm: 1e-3, memory: card24 }, { seconds: 75 }),
+      torch('offload by hand', { ...middle, batch: 1, mode: 'handmade', steps: 6 }, { seconds: 90 }),
+    ],
+  },
+  consumer: {
+    title: 'Consumer cards: 16K tokens a step',
+    entries: [
+      tierra(
+        'Llama 7B, 8 GiB',
+        { ...large, batch: 4, memory: { gpu: '8GiB', cpu: '112GiB', activations: 'host' } },
+        { seconds: 130 },
+      ),
+      tierra(
+        'Llama 7B, 8 GiB, four micro-batches of 1×4096',
+        { ...large, batch: 1, microBatches: 4, memory: { gpu: '8GiB', cpu: '112GiB', ...recompute } },
+        { seconds: 130 },
+      ),
+      tierra(
+        'GPT-2 12B, 10 GiB with disk',
+        {
+          preset: 'gpt2-12b',
+          batch: 1,
+          length: 2048,
+          steps: 4,
+          clipNorm: 1000,
+          memory: {
+            gpu: '10GiB',
+            cpu: '80GiB',
+            nvme: { path: '/tmp/tierra-swap', size: '48GiB' },
+            activations: 'host',
+          },
+        },
+        { seconds: 230, once: true },
+      ),
+    ],
+  },
+  checkpoints: {
+    title: 'Llama 1.1B, 8×2048: a checkpoint behind training every 20 steps',
+    entries: [
+      tierra('without', { ...small, steps: 42, memory: { gpu: '24GiB', cpu: '64GiB', ...recompute } }, { seconds: 60 }),
+      tierra(
+        'every 20 steps',
+        { ...small, steps: 42, saveEvery: 20, memory: { gpu: '24GiB', cpu: '64GiB', ...recompute } },
+        { seconds: 70 },
+      ),
+    ],
+  },
+  two: {
+    title: 'Two GPUs, Llama 3.2B, 4×4096 a rank, recompute',
+    entries: [
+      tierra('one GPU, resident', { ...middle, memory: recompute }),
+      tierra('ZeRO 3', { ...middle, parallel: { dp: 2, zero: 3 }, memory: recompute }, { ranks: 2, seconds: 60 }),
+      tierra('ZeRO 3, 24 GiB', { ...middle, parallel: { dp: 2, zero: 3 }, memory: card24 }, { ranks: 2, seconds: 90 }),
+      tierra('tp 2', { ...middle, parallel: { tp: 2 }, memory: recompute }, { ranks: 2, seconds: 60 }),
+      tierra(
+        'pp 2',
+        { ...middle, batch: 1, microBatches: 4, parallel: { pp: 2 }, memory: recompute },
+        { ranks: 2, seconds: 60 },
+      ),
+      torch('FSDP2', { ...middle, mode: 'fsdp2-gpu', recompute: true }, { ranks: 2, seconds: 70 }),
+    ],
+  },
+} as const satisfies Readonly<Record<string, { readonly title: string; readonly entries: readonly Entry[] }>>;
