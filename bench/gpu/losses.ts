@@ -1,7 +1,7 @@
 /**
  * Losses beside PyTorch's, for the same weights, tokens and optimizer: fp32, and bf16 with fp32 master weights.
  *
- *   python3 bench/gpu/losses.py FOLDER && node --import tsx bench/gpu/losses.ts FOLDER [cuda|cpu]
+ *   python3 bench/gpu/losses.py FOLDER && node --import tsx bench/gpu/losses.ts FOLDER [cuda|cpu] [fp32,bf16]
  *
  * Every placement below is run as well; in deterministic mode its losses must be those of the resident run, bit for bit. Prints a Markdown table.
  */
@@ -20,7 +20,7 @@ interface Reference {
   readonly losses: Readonly<Record<string, readonly number[]>>;
 }
 
-const [folder = '.', device = 'cuda'] = process.argv.slice(2);
+const [folder = '.', device = 'cuda', precisions = 'fp32,bf16'] = process.argv.slice(2);
 const reference: Reference = JSON.parse(readFileSync(path.join(folder, 'torch.json'), 'utf8'));
 const { batch, length, steps } = reference;
 const bytes = readFileSync(path.join(folder, 'tokens.bin'));
@@ -72,11 +72,12 @@ function train(precision: Precision, memory: ConfigInput['memory']): number[] {
 const furthest = (a: readonly number[], b: readonly number[]): number =>
   Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 const rows: string[] = [];
-for (const precision of ['fp32', 'bf16'] as const) {
+for (const precision of precisions.split(',') as Precision[]) {
   const peers = Object.entries(reference.losses).filter(([name]) => name.startsWith(precision));
   let resident: number[] | null = null;
   for (const [name, memory] of Object.entries(placements)) {
     const losses = train(precision, memory);
+    console.error(`${precision}, ${name}: done`);
     resident ??= losses;
     const same = losses.every((loss, i) => Object.is(loss, resident![i]));
     const apart = peers.map(([, peer]) => furthest(losses, peer).toExponential(1)).join(', ');
