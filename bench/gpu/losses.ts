@@ -28,11 +28,17 @@ const tokens = new BigInt64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byte
 
 type Precision = 'fp32' | 'bf16';
 
-/** The model has 5 million parameters, 76 MiB with its states in fp32: these budgets hold less and less of it. */
+/** Fixed shares, so that the same chunks travel however large the card. */
 const placements: Readonly<Record<string, ConfigInput['memory']>> = {
   resident: {},
-  'GPU and host': { gpu: '96MiB', cpu: '256MiB' },
-  'GPU, host and disk': { gpu: '96MiB', cpu: '64MiB', nvme: { path: path.join(folder, 'swap'), size: '1GiB' } },
+  'all in host memory': { policy: 'static', gpu: '4GiB', cpu: '1GiB' },
+  'half in host memory, half on disk': {
+    policy: 'static',
+    gpu: '4GiB',
+    cpu: '1GiB',
+    static: { hostParameters: 0.5, hostStates: 0.5 },
+    nvme: { path: path.join(folder, 'swap'), size: '1GiB' },
+  },
 };
 
 function train(precision: Precision, memory: ConfigInput['memory']): number[] {
