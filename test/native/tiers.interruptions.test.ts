@@ -1,5 +1,6 @@
 /** What interrupts a course of steps leaves the same numbers wherever chunks live. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { native } from '../../src/native/load.ts';
 import { type ModelBytes, placementsFor } from '../cases/placements.ts';
 import {
   type AnyEngine,
@@ -11,6 +12,7 @@ import {
   recordPlaced,
   type StepRecord,
   scenario,
+  start,
   trainStep,
   trainSteps,
   withFolder,
@@ -85,6 +87,18 @@ for (const scenario of [plain, summed]) {
         const placed = recordPlaced(scenario, placement, bytes, folder, abandoned);
         expect(placed.seen).toEqual(resident.seen);
         expect(placed.hashes).toEqual(resident.hashes);
+      });
+    });
+
+    it.each(placementsFor(accumulate, true))('an engine given up in a step leaves nothing: $name', (placement) => {
+      withFolder((folder) => {
+        const live = () => ({ tensors: native().liveTensors(), arenas: native().liveArenas() });
+        const before = live();
+        const engine = start(scenario, placement.memory(bytes, folder));
+        trainSteps(engine, 1);
+        beginStep(engine);
+        engine.dispose();
+        expect(live()).toEqual(before);
       });
     });
 

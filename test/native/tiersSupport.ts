@@ -116,18 +116,19 @@ export function measure(scenario: Scenario): ModelBytes {
 
 /** The least host memory that works beside a tight GPU and a large disk: what the planner asks for when it has almost none. */
 function leastHost(scenario: Scenario, bytes: ModelBytes, batch: TokenBatch): number {
-  const memory: MemoryInput = { gpu: tightGpu(bytes), cpu: '4KiB', nvme: { path: tmpdir(), size: '1GiB' } };
-  const engine = start(scenario, memory);
-  try {
-    engine.prepare(batch);
-  } catch (error) {
-    if (!isTierraError(error, 'E_PLAN')) throw error;
-    const changes = error.details.changes as readonly BudgetChange[];
-    return changes.find(({ tier }) => tier === 'host')!.toBytes;
-  } finally {
-    engine.dispose();
-  }
-  throw new Error('4 KiB of host memory were enough');
+  return withFolder((path) => {
+    const engine = start(scenario, { gpu: tightGpu(bytes), cpu: '4KiB', nvme: { path, size: '1GiB' } });
+    try {
+      engine.prepare(batch);
+    } catch (error) {
+      if (!isTierraError(error, 'E_PLAN')) throw error;
+      const changes = error.details.changes as readonly BudgetChange[];
+      return changes.find(({ tier }) => tier === 'host')!.toBytes;
+    } finally {
+      engine.dispose();
+    }
+    throw new Error('4 KiB of host memory were enough');
+  });
 }
 
 /** Micro-batch `index`: two sequences of 16 tokens. */

@@ -45,6 +45,8 @@ export class StepWalk {
     this.#moment = -1;
     this.#current = null;
     this.#begun.clear();
+    // Of a step that broke off before anyone asked for its norm.
+    this.#norms.begin();
   }
 
   /** The unit's parameters are where the plan says; throws a `Departure` when the plan says that it is another unit's turn. */
