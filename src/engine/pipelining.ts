@@ -10,7 +10,9 @@ import {
   type PipelineLayout,
   PipelineRunner,
   type PipelineStep,
+  SharedGradients,
   StageModel,
+  sharedUnitOf,
   sumShared,
 } from '../dist/pipeline/index.ts';
 import { ReplicatedStore } from '../dist/zero/index.ts';
@@ -20,6 +22,7 @@ import { stateDtype } from '../offload/resident/entries.ts';
 import type { ParameterStore } from '../offload/store.ts';
 import type { Tensor } from '../tensor/index.ts';
 import type { Context } from './launch.ts';
+import { asksForTiers } from './placement.ts';
 
 export class EnginePipeline<Input> {
   readonly layout: PipelineLayout;
@@ -29,6 +32,8 @@ export class EnginePipeline<Input> {
   readonly ownership: Ownership;
   readonly #context: Context;
   readonly #model: SequenceModel<Input>;
+  /** The unit in whose moments the store gets the gradients of parameters on several ranks; null where it needs none. */
+  readonly #shared: Unit | null;
   #placed: { readonly store: ParameterStore; readonly runner: PipelineRunner<Input> } | null = null;
 
   /** After the optimizer's groups are fixed: frozen parameters have no gradients to agree on. */
@@ -47,26 +52,23 @@ export class EnginePipeline<Input> {
     this.#model = sequence!;
     this.group = group;
     const own = this.layout.stagesOf[group.rank]!.map((stage) => this.layout.stages[stage]!);
-    this.stage = new StageModel(model, units, own);
     this.ownership = ownership(model, units, this.layout);
+    const shared = keepsGradients(context) ? null : sharedUnitOf(model, units, this.ownership, group.rank);
+    this.stage = new StageModel(model, units, own, shared);
+    this.#shared = shared;
   }
 
   /** `store` keeps the parameters of `stage`. */
   open(store: ParameterStore, observe?: (event: PipelineEvent) => void): void {
     const { layout, group } = this;
-    const { device } = this.#context;
-    const shared = this.ownership.shared.filter(({ ranks }) => ranks.includes(group.rank));
-    if (shared.length > 0 && gradientsOf(store) === null) {
-      const names = shared.map(({ parameter }) => parameter.name).join(', ');
-      throw new TierraError(
-        'E_UNSUPPORTED',
-        `pipeline: ${names} is used by stages on ranks ${shared[0]!.ranks.join(' and ')}, and this rank keeps it in tiers or shares its states`,
-        {
-          hint: 'Untie the weights (tie_word_embeddings: false), keep everything resident with zero: 0, or use schedule: zbv, where the first and the last layers share a rank.',
-        },
-      );
-    }
-    const common = { model: this.#model, layout, group, host: store, device };
+    const { device, dtype } = this.#context;
+    const { ownership } = this;
+    const wide = stateDtype(dtype);
+    const shared =
+      this.#shared === null
+        ? {}
+        : { shared: new SharedGradients({ unit: this.#shared, ownership, group, device, wide }) };
+    const common = { model: this.#model, layout, group, host: store, device, ...shared };
     this.#placed = { store, runner: new PipelineRunner(observe === undefined ? common : { ...common, observe }) };
   }
 
@@ -85,7 +87,7 @@ export class EnginePipeline<Input> {
     const { store, runner } = this.#open;
     const losses = runner.runStep(step);
     const gradients = gradientsOf(store);
-    if (gradients !== null) {
+    if (gradients !== null && this.#shared === null) {
       const { device, dtype } = this.#context;
       sumShared(this.ownership, gradients, this.group, device, stateDtype(dtype));
     }
@@ -102,6 +104,10 @@ export class EnginePipeline<Input> {
     return this.#placed;
   }
 }
+
+/** Whether every rank's store has whole gradients to read and replace between backward and update. */
+const keepsGradients = ({ config: { memory, parallel } }: Context): boolean =>
+  parallel.zero === 0 && (memory.policy === 'off' || !asksForTiers(memory));
 
 /** Where whole gradients of this rank's copy can be read and replaced; null where they cannot. */
 function gradientsOf(store: ParameterStore): GradientAccess | null {

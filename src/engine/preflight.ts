@@ -19,7 +19,7 @@ export function runPreflight(): void {
   const peers = connect(world, {
     device: device as Parameters<typeof connect>[1]['device'],
     backend,
-    timeoutSeconds: 60,
+    timeoutSeconds: Number(process.env.TIERRA_CHECK_SECONDS ?? 60),
   });
   const { buildInfo, contract, deviceCount } = native();
   const clock = clockAgainstFirst(peers);

@@ -24,6 +24,8 @@ export class Unit {
   name = '';
   /** Its parameters, tied ones included, each once. */
   parameters: readonly Parameter[] = [];
+  /** It computes nothing: it is there to hand gradients over that were summed elsewhere. */
+  gradientsOnly = false;
 
   constructor(module: Module<never, unknown> | object, options: UnitOptions) {
     this.module = module as AnyModule;

@@ -8,6 +8,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { checkpointsFolder, stepName } from '../../src/engine/checkpoint/names.ts';
+import { program } from '../compiled.ts';
 
 /** What is killed: so many ranks, with parts of the model that live in such places. */
 export interface RankSetup {
@@ -35,8 +36,6 @@ export interface KillOutcome {
   readonly complaints: readonly string[];
 }
 
-const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts');
-const tsx = path.resolve(import.meta.dirname, '../../node_modules/tsx/dist/loader.mjs');
 const markName = 'TIERRA_TEST_MARK';
 /** Issue: all others leave within this. */
 const patienceMs = 15_000;
@@ -98,14 +97,16 @@ const lossesIn = (stdout: string): Map<string, string> =>
 
 class Job {
   readonly #child: ChildProcess;
+  readonly #program = program('src/cli/main.ts');
   readonly #mark = `${process.pid}-${Math.random()}`;
   readonly ended: Promise<number | null>;
   out = '';
   err = '';
 
   constructor(folder: string, { ranks }: RankSetup, restarts: number) {
+    const [node, ...main] = this.#program;
     const args = ['run', '-n', String(ranks), '--restarts', String(restarts), 'run.yaml'];
-    this.#child = spawn(process.execPath, ['--import', tsx, main, ...args], {
+    this.#child = spawn(node!, [...main, ...args], {
       cwd: folder,
       env: { ...process.env, NO_COLOR: '1', OMP_NUM_THREADS: '1', OMP_WAIT_POLICY: 'PASSIVE', [markName]: this.#mark },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -124,7 +125,8 @@ class Job {
         if (!environment.includes(`${markName}=${this.#mark}`)) continue;
         const rank = environment.find((entry) => entry.startsWith('RANK='));
         // A rank's own children, such as a compiler's, have its environment too.
-        if (rank === undefined || !readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(main)) continue;
+        if (rank === undefined || !readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(this.#program.at(-1)!))
+          continue;
         if (isAlive(Number(pid))) found.set(Number(rank.slice(5)), Number(pid));
       } catch {}
     }

@@ -15,7 +15,11 @@ export const checkCommand: Command = {
   name: ['check'],
   describe: 'Check every host before a long run: versions, devices, clocks, ports, bandwidth between ranks',
   positionals: [],
-  options: { n: { describe: 'Ranks in all; without it two here, or as many as the hosts take' }, ...hostOptions },
+  options: {
+    n: { describe: 'Ranks in all; without it two here, or as many as the hosts take' },
+    timeout: { describe: 'Seconds that ranks wait for each other; 60 without it' },
+    ...hostOptions,
+  },
   async run(args, { stdout, stderr }) {
     const asked = numberFlag(args, 'n', 1);
     const hosts = hostsFrom(args, asked ?? 2);
@@ -29,7 +33,7 @@ export const checkCommand: Command = {
       argv: [process.execPath, ...process.execArgv, rankFile],
       folder: process.cwd(),
       masterAddress: args.flags.get('master-addr')?.[0] ?? null,
-      env: [],
+      env: [`TIERRA_CHECK_SECONDS=${numberFlag(args, 'timeout', 1) ?? 60}`],
       ssh: sshFrom(args),
       version: packageVersion(),
     };

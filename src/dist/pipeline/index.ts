@@ -4,4 +4,5 @@ export { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partiti
 export { type PipelineEvent, type PipelineParts, PipelineRunner, type PipelineStep } from './runner.ts';
 export * from './schedule/index.ts';
 export { type GradientAccess, type Ownership, ownership, type SharedParameter, sumShared } from './shared.ts';
+export { SharedGradients, sharedUnitOf } from './sharedUnit.ts';
 export { StageModel } from './stageModel.ts';

@@ -6,9 +6,9 @@
  */
 import { invariant } from '../../core/errors.ts';
 import type { DeviceName } from '../../native/binding.ts';
-import { ForwardRunner, randomKeys, Tape, type UnitHost, withRunner } from '../../nn/index.ts';
+import { ForwardRunner, randomKeys, Tape, type Unit, type UnitHost, withRunner } from '../../nn/index.ts';
 import type { SequenceModel } from '../../nn/sequence.ts';
-import type { ParameterStore } from '../../offload/store.ts';
+import type { ParameterStore, VisitOrder } from '../../offload/store.ts';
 import { dtypeBytes, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { forEachTensor } from '../../tensor/scope.ts';
 import type { Group, Work } from '../group.ts';
@@ -24,6 +24,7 @@ import {
   rankOfStage,
   type TransferAction,
 } from './schedule/index.ts';
+import type { SharedGradients } from './sharedUnit.ts';
 import { WatchedStages } from './watched.ts';
 
 export interface PipelineParts<Batch> {
@@ -34,6 +35,8 @@ export interface PipelineParts<Batch> {
   /** Who keeps the parameters of this rank's stages. */
   readonly host: UnitHost;
   readonly device: DeviceName;
+  /** Where the store takes gradients of parameters on several ranks behind all others. */
+  readonly shared?: SharedGradients;
   /** Hears every action of a training step when it is done. */
   readonly observe?: (event: PipelineEvent) => void;
 }
@@ -63,6 +66,8 @@ const here = { wait: () => {} };
 export class PipelineRunner<Batch> {
   readonly layout: PipelineLayout;
   readonly #parts: PipelineParts<Batch>;
+  /** The store, as the tape sees it. */
+  readonly #host: UnitHost;
   readonly #messages: Messages;
   readonly #flights = new Shelf<Flight>('forward pass');
   /** Inputs of stages, and gradients of their outputs, before they are used. */
@@ -80,6 +85,7 @@ export class PipelineRunner<Batch> {
 
   constructor(parts: PipelineParts<Batch>) {
     this.#parts = parts;
+    this.#host = parts.shared?.around(parts.host) ?? parts.host;
     this.layout = parts.layout;
     this.#messages = new Messages(parts.group, parts.device);
     invariant(parts.group.size === parts.layout.schedule.ranks, 'a pipeline has as many ranks as its group');
@@ -100,6 +106,7 @@ export class PipelineRunner<Batch> {
       const losses: Tensor[] = [];
       for (const action of schedule.actions[this.#parts.group.rank]!) this.#run(action, step, losses);
       this.#messages.settle();
+      this.#parts.shared?.handOver(this.#parts.host, schedule.microBatches);
       return this.#shareLosses(losses);
     });
   }
@@ -137,14 +144,16 @@ export class PipelineRunner<Batch> {
    */
   prepare(store: ParameterStore, microBatches: number, batch: Batch): void {
     const { rank } = this.#parts.group;
+    const { shared } = this.#parts;
     const order = {
-      visits: visitsOf(this.layout, rank),
-      besideBytes: () => mostMessages(this.layout, rank) * this.#largestForm(),
+      visits: [...visitsOf(this.layout, rank), ...(shared === undefined ? [] : handOvers(shared.unit, microBatches))],
+      besideBytes: () => mostMessages(this.layout, rank) * this.#largestForm() + (shared?.bytes(this.layout) ?? 0),
     };
     let watched = false;
     store.prepare({ microBatches, accumulation: 'horizontal', order }, (host) => {
       watched = true;
       this.#watch(batch, (stages) => stages.training(host));
+      shared?.watch(host);
     });
     if (!watched) this.#learn(store, batch);
   }
@@ -201,7 +210,7 @@ export class PipelineRunner<Batch> {
 
   #forward({ stage, microBatch }: ComputeAction, { batches, keyOf }: PipelineStep<Batch>, losses: Tensor[]): void {
     randomKeys.select(keyOf(microBatch));
-    const tape = new Tape(this.#parts.host);
+    const tape = new Tape(this.#host);
     const tensor = this.#takeInput(stage, microBatch);
     const input = tensor === null ? null : { tensor, form: formOf(tensor) };
     if (tensor !== null) tape.input(tensor);
@@ -365,6 +374,7 @@ export class PipelineRunner<Batch> {
       this.#leavingOutputs.clear((tensor) => tensor.dispose());
       this.#leavingGradients.clear((tensor) => tensor.dispose());
       this.#messages.drop();
+      this.#parts.shared?.clear();
       this.#forms.clear();
       throw error;
     }
@@ -386,6 +396,12 @@ export class PipelineRunner<Batch> {
     return this.#rankOf(stage) === this.#parts.group.rank;
   }
 }
+
+/** A sum over ranks goes to the store once; its moments are as many as those of every other use. */
+const handOvers = ({ index }: Unit, microBatches: number): VisitOrder['visits'] =>
+  Array.from({ length: microBatches }, (_, microBatch) => ({
+    ...{ pass: 'backward' as const, unit: index, microBatch, part: 'backward' as const },
+  }));
 
 /** Shapes and types of a batch's tensors: with the same ones, the same forms cross the edges. */
 function batchForm(batch: unknown): string {

@@ -9,10 +9,12 @@ export class StageModel extends Module<never, never> {
   readonly units: readonly Unit[];
   readonly #named: readonly (readonly [string, Parameter])[];
 
-  constructor(model: AnyModule, allUnits: readonly Unit[], own: readonly StageRange[]) {
+  /** `shared`: the unit of parameters that other ranks hold too, where gradients need one. */
+  constructor(model: AnyModule, allUnits: readonly Unit[], own: readonly StageRange[], shared: Unit | null = null) {
     super();
     nameParameters(model);
-    this.units = own.flatMap(({ first, end }) => allUnits.slice(first, end));
+    const units = own.flatMap(({ first, end }) => allUnits.slice(first, end));
+    this.units = shared === null ? units : [...units, shared];
     const held = new Set(this.units.flatMap((unit) => unit.parameters));
     this.#named = Array.from(model.namedParameters()).filter(([, parameter]) => held.has(parameter));
   }

@@ -70,7 +70,8 @@ export class ShardedStore implements ParameterStore {
     this.#wide = stateDtype(dtype);
     const shards = new ShardModel(units, layFlats(units, groupOf), group.rank, group.size);
     this.#shards = shards;
-    const rooms = { units, flatsOf: (unit: number) => shards.flatsOf(unit), ranks: group.size };
+    const computing = units.filter(({ gradientsOnly }) => !gradientsOnly);
+    const rooms = { units: computing, flatsOf: (unit: number) => shards.flatsOf(unit), ranks: group.size };
     const roomOptions = { ...rooms, elementBytes: dtypeBytes(dtype) };
     this.#room = stage === 3 ? new PairRoom(roomOptions) : new WholeRoom(roomOptions);
     const agreement = options.agree === undefined ? {} : { agree: options.agree };
@@ -128,12 +129,13 @@ export class ShardedStore implements ParameterStore {
       acquire: (unit, pass) => {
         const below = this.#shardUnit(unit);
         host.acquire(below, pass);
+        if (unit.gradientsOnly) return;
         staged = this.#shards.flatsOf(unit.index).map((flat) => this.#copyOf(flat));
         this.#gathered.bind(unit, this.#gathered.seat(unit.index));
       },
       release: (unit, pass) => {
-        this.#gathered.unbind(unit);
-        for (const tensor of staged) tensor.dispose();
+        if (!unit.gradientsOnly) this.#gathered.unbind(unit);
+        for (const tensor of staged.splice(0)) tensor.dispose();
         host.release(this.#shardUnit(unit), pass);
       },
       gradientsReady: (unit, use, gradients) => {
@@ -178,6 +180,10 @@ export class ShardedStore implements ParameterStore {
   acquire(unit: Unit, pass: Pass): void {
     if (this.#depth++ > 0) return;
     try {
+      if (unit.gradientsOnly) {
+        this.#enterBelow(unit, pass);
+        return;
+      }
       this.#gathered.bind(unit, this.#arrive(unit, pass));
       const next = this.#inStep ? this.#order.visit(unit.index, pass) : null;
       if (next !== null) this.#ahead = this.#start(next, unit.index);
@@ -195,15 +201,17 @@ export class ShardedStore implements ParameterStore {
       this.#gathered.finish(ahead.arriving);
       ahead = null;
     }
-    if (ahead === null || !ahead.isEntered) {
-      this.#below.acquire(this.#shardUnit(unit), pass);
-      this.#isBelowEntered = true;
-    }
+    if (ahead === null || !ahead.isEntered) this.#enterBelow(unit, pass);
     const arriving = ahead?.arriving ?? this.#gathered.start(unit.index, null, (flat) => this.#shardTensor(flat))!;
     this.#gathered.finish(arriving);
     // A store with a plan comes to the next moment only when this one is over: forward it may be, once shards are sent.
     if (this.#inStep && this.moves && pass === 'forward') this.#leaveBelow(unit, pass);
     return arriving.seat;
+  }
+
+  #enterBelow(unit: Unit, pass: Pass): void {
+    this.#below.acquire(this.#shardUnit(unit), pass);
+    this.#isBelowEntered = true;
   }
 
   #leaveBelow(unit: Unit, pass: Pass): void {
@@ -231,7 +239,7 @@ export class ShardedStore implements ParameterStore {
   release(unit: Unit, pass: Pass): void {
     if (--this.#depth > 0) return;
     this.#depth = 0;
-    this.#gathered.unbind(unit);
+    if (!unit.gradientsOnly) this.#gathered.unbind(unit);
     if (this.moves) this.#finishReductions();
     this.#leaveBelow(unit, pass);
   }
