@@ -17,6 +17,7 @@ const activations: Readonly<Record<string, string>> = {
 const words: Readonly<Record<Traffic['what'], string>> = {
   activations: 'sums of activations and their gradients',
   'stage edges': 'activations and gradients at the edges of stages',
+  'tied gradients': 'gradients of tied parameters',
   parameters: 'parameters gathered',
   gradients: 'gradients summed',
   norms: 'norms',

@@ -155,7 +155,7 @@ function partAt(job: Job, at: number): Part {
   const units = plannedUnits(built, config);
   const part = partOf({ ...{ config, layout, built, units, pipeline, updates, moves }, ...types }, at);
   const input = {
-    ...{ built, layout, part, pipeline, at, ...types },
+    ...{ built, layout, part, units, pipeline, at, ...types },
     microBatches: train.accumulate,
     sequenceLength: data.sequenceLength,
     ...{ zero: parallel.zero, replicate: parallel.replicate },

@@ -14,6 +14,7 @@ import {
 } from '../dist/costs/index.ts';
 import type { BuiltModel } from '../models/index.ts';
 import { dtypeBytes } from '../tensor/index.ts';
+import { asksForTiers } from './placement.ts';
 import { type PlannedCluster, planOn } from './planCluster.ts';
 import { machineFor, type PlanRequest, plannedModel } from './planEstimate.ts';
 import { widthOf } from './planRank.ts';
@@ -84,7 +85,8 @@ function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory }: Conf
   const above = Object.entries({ pp, tp, sp }).filter(([, degree]) => degree > 1);
   // What the formulas take: sums once a step where whole gradients are kept anyway, activations of one micro-batch at a time.
   const reduce = microBatches > 1 && zero <= 1 && dp > 1 ? { reduce: 'last' as const } : {};
-  const accumulation = statesOnHost && microBatches > 1 ? { accumulation: 'horizontal' as const } : {};
+  const hasTiers = statesOnHost || asksForTiers(memory);
+  const accumulation = hasTiers && microBatches > 1 && pp === 1 ? { accumulation: 'horizontal' as const } : {};
   const budgets = statesOnHost
     ? { gpu: cluster.gpuBytes, cpu: memory.cpu === 'auto' ? cluster.hostBytes : memory.cpu }
     : {};

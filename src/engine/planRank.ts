@@ -4,7 +4,14 @@
  */
 import type { Config } from '../config/index.ts';
 import { type LinePlace, lineLayers, type MeshLayout, plannedGroup } from '../dist/index.ts';
-import { layOutPipeline, mostMessages, type PipelineLayout, StageModel, visitsOf } from '../dist/pipeline/index.ts';
+import {
+  layOutPipeline,
+  mostMessages,
+  ownership,
+  type PipelineLayout,
+  StageModel,
+  visitsOf,
+} from '../dist/pipeline/index.ts';
 import {
   type DataVolume,
   type Flat,
@@ -82,7 +89,7 @@ export function planPipeline(
 
 /** The part of the ranks at place `at` of the pipeline. */
 export function partOf(options: PartOptions, at: number): RankPart {
-  const { config, layout, units, pipeline, built, updates, elementBytes } = options;
+  const { config, layout, units, pipeline, built, updates, elementBytes, wideBytes } = options;
   const groupIn = (parameter: Parameter): number => updates.groupOf(parameter);
   const { train, data } = config;
   const { dp, tp } = layout.degrees;
@@ -101,12 +108,30 @@ export function partOf(options: PartOptions, at: number): RankPart {
       ? null
       : { visits: visitsOf(pipeline, at), besideBytes: () => mostMessages(pipeline, at) * edgeBytes };
   const common = { units: own, sequences, tensor: tp, order, groupIn, moves: options.moves };
-  return { ...common, ...sharedPart(options, own, order) };
+  const divided = dividedPart(options, own, order);
+  const sums = options.moves || config.parallel.zero > 0 ? 3 * tiedElements(options, at).held * wideBytes : 0;
+  return { ...common, ...divided, takenBytes: divided.takenBytes + sums };
 }
 
-type SharedPart = Pick<RankPart, 'kept' | 'groupOf' | 'takenBytes' | 'besideBytes' | 'volume'>;
+/** Elements of parameters that other ranks of the pipeline hold too, and of their gradients that arrive at place `at`. */
+export function tiedElements(
+  { built, units, pipeline }: Pick<PartOptions, 'built' | 'units' | 'pipeline'>,
+  at: number,
+): { readonly held: number; readonly arriving: number } {
+  let [held, arriving] = [0, 0];
+  if (pipeline === null) return { held, arriving };
+  for (const { parameter, ranks } of ownership(built.model as AnyModule, units, pipeline).shared) {
+    if (!ranks.includes(at)) continue;
+    held += parameter.elements;
+    // The first rank hears of all others, and each of them of the sum.
+    arriving += parameter.elements * (at === ranks[0] ? ranks.length - 1 : 1);
+  }
+  return { held, arriving };
+}
 
-function sharedPart(options: PartOptions, own: readonly Unit[], order: VisitOrder | null): SharedPart {
+type DividedPart = Pick<RankPart, 'kept' | 'groupOf' | 'takenBytes' | 'besideBytes' | 'volume'>;
+
+function dividedPart(options: PartOptions, own: readonly Unit[], order: VisitOrder | null): DividedPart {
   const { config, layout, updates, elementBytes, wideBytes, moves } = options;
   const { zero, replicate } = config.parallel;
   const microBatches = config.train.accumulate;
@@ -135,26 +160,25 @@ function sharedPart(options: PartOptions, own: readonly Unit[], order: VisitOrde
   const flatsOf = (unit: number): readonly Flat[] => shards.flatsOf(unit);
   const shardBytes = (unit: number): number =>
     flatsOf(unit).reduce((sum, flat) => sum + shardElements(flat, ranks) * elementBytes, 0);
+  /** A unit and those that may be on their way while it is at work. */
+  const besides = (unit: number): number[] => {
+    const at = own.findIndex(({ index }) => index === unit);
+    return own.slice(Math.max(0, at - 1), at + 2).map(({ index }) => index);
+  };
   for (const [index, unit] of own.entries()) shards.units[index]!.activations = unit.activations;
   return {
     kept: shards.units,
     groupOf: (shard) => shards.flatOf(shard).group,
     takenBytes: roomFor({ units: own, flats, ranks, stage, elementBytes }).bytes + local,
     besideBytes: (unit, pass) =>
-      (moves ? shardBytes(unit) : 0) + (pass === 'forward' ? 0 : reductionBytes(flatsOf(unit), ranks, wideBytes)),
+      (moves ? Math.max(...besides(unit).map(shardBytes)) : 0) +
+      (pass === 'forward' ? 0 : reductionBytes(flatsOf(unit), ranks, wideBytes)),
     volume: shardedVolume({
       ...{ units: own, flats, ranks, stage, reduce, microBatches },
       visits: order?.visits ?? plainVisits(own, microBatches, config, moves),
-      ahead: aheadOf(moves),
     }),
   };
 }
-
-/** Before which visits a unit is gathered while the one before it is at work. */
-const aheadOf =
-  (moves: boolean) =>
-  (next: Pass): boolean =>
-    !moves || next === 'forward';
 
 /** All units forward and back, micro-batch after micro-batch, or all micro-batches through each unit. */
 function plainVisits(

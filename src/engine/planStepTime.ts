@@ -99,10 +99,13 @@ function exposedData({ plan, traffic, moves, zero }: PlannedRank, layout: MeshLa
       links,
     );
   const { computeSeconds } = plan.forecast;
+  const tied = traffic.filter(({ what }) => what === 'tied gradients');
+  const shared = secondsOf(tied, 'pp', layout, links);
   const [gather, reduce, norms] = [seconds('parameters'), seconds('gradients'), seconds('norms')];
-  if (zero === 0) return reduce + norms;
-  if (moves) return Math.max(0, gather - computeSeconds) + reduce + norms;
-  return Math.max(0, gather + reduce - computeSeconds) + norms;
+  const always = norms + shared;
+  if (zero === 0) return reduce + always;
+  if (moves) return Math.max(0, gather - computeSeconds) + reduce + always;
+  return Math.max(0, gather + reduce - computeSeconds) + always;
 }
 
 function onClock(

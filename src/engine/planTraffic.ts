@@ -5,12 +5,12 @@ import { type PipelineLayout, rankOfStage } from '../dist/pipeline/index.ts';
 import { type Flat, layFlats, shardElements } from '../dist/zero/index.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Parameter, Unit } from '../nn/index.ts';
-import { type RankPart, widthOf } from './planRank.ts';
+import { type RankPart, tiedElements, widthOf } from './planRank.ts';
 
 export interface Traffic {
   /** Axis of the group: tp, pp or dp. */
   readonly axis: 'tp' | 'pp' | 'dp';
-  readonly what: 'activations' | 'stage edges' | 'parameters' | 'gradients' | 'norms';
+  readonly what: 'activations' | 'stage edges' | 'tied gradients' | 'parameters' | 'gradients' | 'norms';
   /** Received by one rank in a step. */
   readonly bytes: number;
   readonly messages: number;
@@ -29,6 +29,8 @@ export interface TrafficInput {
   readonly built: BuiltModel;
   readonly layout: MeshLayout;
   readonly part: RankPart;
+  /** All units of the model. */
+  readonly units: readonly Unit[];
   readonly pipeline: PipelineLayout | null;
   /** Place in the pipeline. */
   readonly at: number;
@@ -46,7 +48,11 @@ export function trafficOf(input: TrafficInput): Traffic[] {
   const found: Traffic[] = [];
   const { tp, pp, dp } = layout.degrees;
   if (tp > 1) found.push(tensorTraffic(input));
-  if (pp > 1) found.push(edgeTraffic(input));
+  if (pp > 1) {
+    found.push(edgeTraffic(input));
+    const { arriving } = tiedElements(input, input.at);
+    found.push({ axis: 'pp', what: 'tied gradients', bytes: arriving * wideBytes, messages: 1 });
+  }
   if (dp > 1) {
     const units = part.units.length;
     found.push(

@@ -5,7 +5,7 @@
 
 import { TierraError } from '../core/errors.ts';
 import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
-import type { Parameter, Pass, UnitHost } from '../nn/index.ts';
+import type { Parameter, Pass, Unit, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
 import type { MovementReport } from './observer.ts';
 import type { RunningSave, SaveOrder, SaveRequest } from './saving.ts';
@@ -116,6 +116,14 @@ export class Departure extends TierraError {
 export interface ParameterStore extends UnitHost {
   /** Whether parameters travel between tiers, so that fewer visits to a unit save time. */
   readonly moves: boolean;
+  /**
+   * By visit of a step, in its order: whether the parameters of the next visit can be read within it. A layer around the
+   * store that acts on them together with other ranks says with `allowGlances` in which visits all can.
+   */
+  glances?(): readonly boolean[];
+  allowGlances?(allowed: readonly boolean[]): void;
+  /** Within a visit that allows it, runs `body` with the parameters of `unit`, whose visit is the next, in place; false where it does not. */
+  glance?(unit: Unit, pass: Pass, body: () => void): boolean;
   /**
    * Called before the first step, and whenever a step's course changes. Stores that plan run `trace` once or twice,
    * the same on every rank, others not at all; its results are thrown away.

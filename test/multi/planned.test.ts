@@ -40,7 +40,9 @@ const configOf = (changes: ConfigInput): ConfigInput =>
 
 /** Bytes received by the rank at each place of the pipeline, as the counters name them. */
 function expectedOf({ parts }: ClusterSummary): Record<string, number>[] {
-  const names = { 'tp activations': 'tp allReduce', 'pp stage edges': 'pp receive' } as Record<string, string>;
+  const names = {
+    ...{ 'tp activations': 'tp allReduce', 'pp stage edges': 'pp receive', 'pp tied gradients': 'pp receive' },
+  } as Record<string, string>;
   return parts.map(({ traffic }) => {
     const found: Record<string, number> = {};
     for (const { axis, what, bytes } of traffic) {
@@ -100,6 +102,13 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
         config: configOf({ model: qwen, parallel: { tp: 2 }, memory: { ...disk, activations: 'recompute' } }),
       },
       { name: 'pp, tiers', config: configOf({ parallel: { pp: 2 }, memory: disk }) },
+      {
+        name: 'pp, tied',
+        config: configOf({
+          model: { ...gpt2, config: { ...gpt2.config, tie_word_embeddings: true } },
+          parallel: { pp: 2 },
+        }),
+      },
     ]);
   });
 

@@ -9,8 +9,10 @@ import type { RankPlace } from './slots.ts';
 export interface AttemptPlan {
   readonly places: readonly RankPlace[];
   readonly restart: number;
+  /** What each rank runs, and in which folder. */
   readonly argv: readonly string[];
   readonly folder: string;
+  /** How other hosts reach the first one, where its name does not do. */
   readonly masterAddress: string | null;
   /** Values of `--env`. */
   readonly env: readonly string[];

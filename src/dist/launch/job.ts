@@ -1,22 +1,14 @@
 /** A job of several ranks, started again after failures as often as asked. */
 import { TierraError } from '../../core/errors.ts';
-import type { SshSettings } from './agentLink.ts';
-import { type AttemptEnd, type AttemptIo, exitText, runAttempt } from './attempt.ts';
+import { type AttemptEnd, type AttemptIo, type AttemptPlan, exitText, runAttempt } from './attempt.ts';
 import { placeRanks, type Slot } from './slots.ts';
 
-export interface JobPlan {
+export interface JobPlan extends Omit<AttemptPlan, 'places' | 'restart'> {
   readonly slots: readonly Slot[];
   /** How often to start again after a failure. */
   readonly restarts: number;
   /** The fewest ranks to start again with. */
   readonly minRanks: number;
-  /** What each rank runs, and in which folder. */
-  readonly argv: readonly string[];
-  readonly folder: string;
-  readonly masterAddress: string | null;
-  readonly env: readonly string[];
-  readonly ssh: SshSettings;
-  readonly version: string;
 }
 
 /** Resolves to the exit code: 0, or that of the rank that failed first in the last attempt. */

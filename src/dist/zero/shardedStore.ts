@@ -109,6 +109,24 @@ export class ShardedStore implements ParameterStore {
     const { units, device } = this.#options;
     if (this.#sums === null) plan();
     else withRoomForSums(units, { dtype: this.#wide, device }, plan);
+    this.#agreeOnGlances();
+  }
+
+  /** Ranks gather a unit ahead only where all of their plans have its shards by then: collectives have one order. */
+  #agreeOnGlances(): void {
+    const { group, device } = this.#options;
+    const own = this.#below.glances?.() ?? [];
+    const least = (values: readonly number[]): number[] =>
+      noGrad(() =>
+        scope(() => {
+          const tensor = ops.fromArray(Float64Array.from(values), [values.length], { dtype: 'float64', device });
+          group.allReduce(tensor, 'min').wait();
+          return ops.toArray(tensor);
+        }),
+      );
+    const [shortest, longest] = least([own.length, -own.length]);
+    if (shortest !== -longest! || shortest === 0) return;
+    this.#below.allowGlances?.(least(own.map((can) => (can ? 1 : 0))).map((can) => can === 1));
   }
 
   prepareForward(trace: TraceRun): void {
@@ -130,7 +148,7 @@ export class ShardedStore implements ParameterStore {
         const below = this.#shardUnit(unit);
         host.acquire(below, pass);
         if (unit.gradientsOnly) return;
-        staged = this.#shards.flatsOf(unit.index).map((flat) => this.#copyOf(flat));
+        staged = [this.#roomForCopies(unit)];
         this.#gathered.bind(unit, this.#gathered.seat(unit.index));
       },
       release: (unit, pass) => {
@@ -164,6 +182,18 @@ export class ShardedStore implements ParameterStore {
   /** The tensor of this rank's shard, where the store below has it now. */
   #shardTensor(flat: Flat): Tensor {
     return ops.detach(this.#shards.shard(flat).tensor);
+  }
+
+  /** As much as the copies of shards that may be on their way while `unit` is at work: its own, or those of one beside it. */
+  #roomForCopies({ index }: Unit): Tensor {
+    const { units, dtype, device, group } = this.#options;
+    const elements = (unit: Unit | undefined): number =>
+      unit === undefined || unit.gradientsOnly
+        ? 0
+        : this.#shards.flatsOf(unit.index).reduce((sum, flat) => sum + shardElements(flat, group.size), 0);
+    const at = units.findIndex((unit) => unit.index === index);
+    const most = Math.max(...[at - 1, at, at + 1].map((place) => elements(units[place])));
+    return noGrad(() => ops.empty([most], { dtype, device })).keep();
   }
 
   #copyOf(flat: Flat): Tensor {
@@ -226,12 +256,19 @@ export class ShardedStore implements ParameterStore {
       const arriving = this.#gathered.start(index, beside, (flat) => this.#shardTensor(flat));
       return arriving === null ? null : { unit: index, pass, arriving, isEntered: false };
     }
-    if (pass !== 'forward' || this.#isBelowEntered) return null;
     const unit = this.#shards.units.find((each) => each.index === index)!;
     if (!this.#gathered.hasRoom(index, beside)) return null;
-    this.#below.acquire(unit, pass);
     // The place where the store below has the shard is given to something else when its moment is over.
-    const arriving = this.#gathered.start(index, beside, (flat) => this.#copyOf(flat))!;
+    const gather = (): Arriving => this.#gathered.start(index, beside, (flat) => this.#copyOf(flat))!;
+    if (this.#isBelowEntered) {
+      // It waits for this unit's gradients: it can only be asked for what comes next.
+      let arriving: Arriving | null = null;
+      const can = this.#below.glance?.(unit, pass, () => (arriving = gather())) ?? false;
+      return can ? { unit: index, pass, arriving: arriving!, isEntered: false } : null;
+    }
+    if (pass !== 'forward') return null;
+    this.#below.acquire(unit, pass);
+    const arriving = gather();
     this.#below.release(unit, pass);
     return { unit: index, pass, arriving, isEntered: true };
   }

@@ -22,9 +22,8 @@ export interface ShardedCourse {
   readonly stage: 1 | 2 | 3;
   readonly reduce: ReduceWhen;
   readonly microBatches: number;
-  /** Visits of a whole step; `ahead` says before which of them the next unit is gathered beside the one at work. */
+  /** Visits of a whole step. */
   readonly visits: readonly { readonly unit: number; readonly pass: Pass }[];
-  readonly ahead: (next: Pass) => boolean;
 }
 
 /** The room that gathered parameters take on the compute device. */
@@ -61,20 +60,15 @@ export function shardedVolume(course: ShardedCourse): DataVolume {
   };
 }
 
-/** Elements of this rank's shards that a step gathers: the room says what is still there. */
-function gathersOf({ units, flats, ranks, stage, visits, ahead }: ShardedCourse): number {
+/**
+ * Elements of this rank's shards that a step gathers: the room says what is still there. Whether a unit is gathered while the one
+ * before it is at work, or only then, changes nothing in that.
+ */
+function gathersOf({ units, flats, ranks, stage, visits }: ShardedCourse): number {
   const room = roomFor({ units, flats, ranks, stage, elementBytes: 1 });
   let elements = 0;
-  const enter = (unit: number, beside: number | null): boolean => {
-    const seat = room.enter(unit, beside);
-    for (const flat of seat?.missing ?? []) elements += shardElements(flat, ranks);
-    return seat !== null;
-  };
-  let isAhead = false;
-  for (const [at, { unit }] of visits.entries()) {
-    if (!isAhead) enter(unit, null);
-    const next = visits[at + 1];
-    isAhead = next !== undefined && ahead(next.pass) && room.fits(next.unit, unit) && enter(next.unit, unit);
+  for (const { unit } of visits) {
+    for (const flat of room.enter(unit, null)!.missing) elements += shardElements(flat, ranks);
   }
   return elements;
 }

@@ -20,6 +20,7 @@ import { CarryFile, carriedWeight, putEntries, takeEntries } from './carry.ts';
 import { chunkEntries } from './entries.ts';
 import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
+import { glancesOf } from './glancing.ts';
 import { takeNormsAtRest } from './gradientNorms.ts';
 import { Guessing } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
@@ -31,6 +32,7 @@ import { acceptStep, stateMoments } from './updating.ts';
 
 export class ChunkStore implements ParameterStore {
   readonly moves = true;
+  #glances: readonly boolean[] = [];
   readonly #model: AnyModule;
   readonly #units: readonly Unit[];
   readonly #options: ChunkStoreOptions;
@@ -109,6 +111,7 @@ export class ChunkStore implements ParameterStore {
     native().setMemoryCap(options.device, options.budgets.gpu - contextBytes - plan.arenaBytes.gpu);
     try {
       this.#planned = openPlanned(compiled, options);
+      this.#glances = [];
       placeValues(this.#planned, options);
       return this.#planned;
     } catch (error) {
@@ -230,6 +233,24 @@ export class ChunkStore implements ParameterStore {
     // Updates of the last step may still be under way.
     this.#quiesce();
     planned.onDemand.acquire(chunksOf(planned, unit));
+  }
+
+  glances(): readonly boolean[] {
+    const { plan, absent } = this.#ready();
+    // Where a visit may be passed over, the next one is not known.
+    return absent.size > 0 ? [] : glancesOf(plan);
+  }
+
+  allowGlances(allowed: readonly boolean[]): void {
+    this.#glances = allowed;
+  }
+
+  glance(unit: Unit, pass: Pass, body: () => void): boolean {
+    try {
+      return this.#walk.glance(this.#ready(), this.#glances, unit, pass, body);
+    } catch (error) {
+      throw this.#planned === null ? error : explained(error, this.#planned.map);
+    }
   }
 
   release(unit: Unit, pass: Pass): void {

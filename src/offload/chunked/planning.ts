@@ -109,7 +109,8 @@ export function compileStep(
   const each = watched.map(({ visits }) => visits);
   const layout = { groupOf, ...(chunkElements === undefined ? {} : { chunkElements }) };
   // A pipeline's rank knows units that are not its own; every other step updates all, used or not.
-  const others = course === null || course.order !== undefined ? [] : units;
+  const others =
+    course === null ? [] : course.order === undefined ? units : units.filter(({ gradientsOnly }) => gradientsOnly);
   const map = mapModel(each.flat(), layout, others);
   const { trace, absent } =
     course === null

@@ -63,6 +63,28 @@ export class StepWalk {
     this.#current = moment;
   }
 
+  /**
+   * Within a moment of which `allowed` says so: runs `body` with the parameters of the next one in place. Throws a
+   * `Departure` where that is another unit's.
+   */
+  glance(planned: Planned, allowed: readonly boolean[], unit: Unit, pass: Pass, body: () => void): boolean {
+    const { map, plan, walker, views } = planned;
+    const current = this.#current;
+    if (current === null || allowed[current.index] !== true) return false;
+    const next = plan.moments[current.index + 1]!;
+    if (next.unit !== map.layoutUnit.get(unit.index) || next.pass !== pass) throw departure(unit, pass, next, map);
+    walker.awaitParameters(next.index);
+    const bound = new Set(current.parameters.map(({ chunk }) => chunk));
+    const arrived = next.parameters.filter(({ chunk }) => !bound.has(chunk));
+    for (const { chunk, slot } of arrived) views.bind(chunk, slot);
+    try {
+      body();
+    } finally {
+      for (const { chunk } of arrived) views.unbind(chunk);
+    }
+    return true;
+  }
+
   leave(planned: Planned, unit: Unit, pass: Pass): void {
     const { walker, views, recorder } = planned;
     const moment = this.#current!;

@@ -15,6 +15,7 @@ import { cudaIndex } from '../device.ts';
 import type { ParkingLanes } from '../parking/parking.ts';
 import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
 import type { UpdateSettings } from '../store.ts';
+import { arrivals } from './glancing.ts';
 import { mayWait } from './guessing.ts';
 import type { Homes } from './homes.ts';
 import type { Issued } from './report.ts';
@@ -194,6 +195,13 @@ export class Walker {
     if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#idsBefore[ticket]! as TicketId);
     this.#awaitCopies(index);
     return ids.length === 0 ? 0 : native().wait(this.#executor, ids, `moment ${index}`);
+  }
+
+  /** Waits for the parameters of moment `index`, and for nothing else that it needs. */
+  awaitParameters(index: number): void {
+    const { plan } = this.#options;
+    const ids = arrivals(plan, plan.moments[index]!).map((ticket) => this.#ids[ticket]! as TicketId);
+    if (ids.length > 0) native().wait(this.#executor, ids, `moment ${index}`);
   }
 
   /** What moment `index` overwrites on the compute device must have been copied for the checkpoint. */
