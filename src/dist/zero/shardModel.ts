@@ -28,9 +28,10 @@ export class ShardModel extends Module<never, never> {
     this.units = units.map((unit) => this.#shardUnit(unit));
   }
 
-  #shardUnit({ module, index, name }: Unit): Unit {
+  #shardUnit({ module, index, name, gradientsOnly }: Unit): Unit {
     const unit = new Unit(module, {});
     unit.index = index;
+    unit.gradientsOnly = gradientsOnly;
     unit.name = name;
     unit.parameters = this.flatsOf(index).map((flat) => this.shard(flat));
     return unit;
