@@ -1,9 +1,10 @@
 /**
  * The first run's model and data in every precision and with compressed states: loss curves side by side, one after another in this
- * process, everything resident. Prints a table and, with --write FILE, puts it into a page.
- * Run: npx tsx bench/precision-loss.ts --steps 300 [--only 'bf16+bf16, compressed'] [--beta2 0.999]
+ * process, everything resident, for several seeds. Prints a table and, with --write FILE, puts it into a page. With
+ * --state FILE --minutes 5 it stops after the run in which the minutes are over, and the same command goes on from there.
+ * Run: npx tsx bench/precision-loss.ts --steps 300 --seeds 1,2,3 [--only 'bf16+bf16, compressed'] [--beta2 0.999]
  */
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,9 +18,13 @@ const { values } = parseArgs({
     only: { type: 'string' },
     beta2: { type: 'string', default: '0.99' },
     write: { type: 'string' },
+    seeds: { type: 'string', default: '1' },
+    state: { type: 'string' },
+    minutes: { type: 'string', default: 'Infinity' },
   },
 });
 const steps = Number(values.steps);
+const seeds = values.seeds.split(',').map(Number);
 
 interface Case {
   readonly name: string;
@@ -36,14 +41,15 @@ const cases: readonly Case[] = [
 
 interface Curve {
   readonly name: string;
+  readonly seed: number;
   readonly losses: number[];
   validation: number;
   overflows: number;
 }
 
-async function train({ name, settings }: Case): Promise<Curve> {
+async function train({ name, settings }: Case, seed: number): Promise<Curve> {
   const output = mkdtempSync(path.join(tmpdir(), 'tierra-precision-'));
-  const curve: Curve = { name, losses: [], validation: Number.NaN, overflows: 0 };
+  const curve: Curve = { name, seed, losses: [], validation: Number.NaN, overflows: 0 };
   const progress: Progress = {
     start() {},
     step: ({ loss }) => void curve.losses.push(loss),
@@ -71,6 +77,8 @@ async function train({ name, settings }: Case): Promise<Curve> {
     'train.evaluateBatches=20',
     'sample.tokens=1',
     `train.output=${output}`,
+    `seed=${seed}`,
+    'record=null',
     ...settings,
   ];
   try {
@@ -82,31 +90,75 @@ async function train({ name, settings }: Case): Promise<Curve> {
   return curve;
 }
 
-const mean = (losses: readonly number[]): number => losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+/** Curves of earlier batches: the same command goes on where it stopped. */
+function earlier(): Curve[] {
+  if (values.state === undefined || !existsSync(values.state)) return [];
+  const lines = readFileSync(values.state, 'utf8').trim().split('\n');
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Curve);
+}
+
+const mean = (numbers: readonly number[]): number => numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
 /** Mean training loss over the tenth of the run that ends at `step`. */
 const around = ({ losses }: Curve, step: number): number => mean(losses.slice(Math.max(0, step - steps / 10), step));
+/** `mean (least … most)`; of one seed only the number. */
+function spread(numbers: readonly number[], digits: number): string {
+  const of = (value: number): string => value.toFixed(digits);
+  if (numbers.length === 1) return of(numbers[0]!);
+  return `${of(mean(numbers))} (${of(Math.min(...numbers))} … ${of(Math.max(...numbers))})`;
+}
 
 const wanted = values.only?.split('+');
+const chosen = cases.filter(({ name }) => wanted === undefined || wanted.includes(name));
+const curves = earlier();
+const until = performance.now() + Number(values.minutes) * 60e3;
+// Seeds outside, so that what is there after any of them can be compared.
+for (const seed of seeds) {
+  for (const each of chosen) {
+    if (curves.some((curve) => curve.name === each.name && curve.seed === seed)) continue;
+    if (performance.now() > until) continue;
+    const curve = await train(each, seed);
+    curves.push(curve);
+    if (values.state !== undefined) appendFileSync(values.state, `${JSON.stringify(curve)}\n`);
+  }
+}
+
 const points = [0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * steps));
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-let text = `beta2 ${values.beta2}, ${steps} steps\n\n`;
+let text = `beta2 ${values.beta2}, ${steps} steps, seeds ${seeds.join(', ')}: mean (least … most)\n\n`;
 const add = (cells: readonly string[]): void => {
   text += `${row(cells)}\n`;
-  console.log(row(cells));
 };
-add(['', ...points.map((step) => `to step ${step}`), 'validation', 'against the first row', 'overflows']);
+const reference = chosen[0]!.name;
+add([
+  '',
+  ...points.map((step) => `to step ${step}`),
+  'validation',
+  `validation against ${reference}, seed by seed`,
+  'overflows',
+]);
 add(['---', ...points.map(() => '---'), '---', '---', '---']);
-let reference: number | undefined;
-for (const each of cases) {
-  if (wanted !== undefined && !wanted.includes(each.name)) continue;
-  const curve = await train(each);
-  reference ??= curve.validation;
+for (const { name } of chosen) {
+  const own = curves.filter((curve) => curve.name === name);
+  if (own.length === 0) continue;
+  const changes = own.flatMap(({ seed, validation }) => {
+    const other = curves.find((curve) => curve.name === reference && curve.seed === seed);
+    return other === undefined ? [] : [(validation / other.validation - 1) * 100];
+  });
   add([
-    curve.name,
-    ...points.map((step) => around(curve, step).toFixed(4)),
-    curve.validation.toFixed(4),
-    `${((curve.validation / reference - 1) * 100).toFixed(2)} %`,
-    curve.name.startsWith('fp16') ? String(curve.overflows) : '',
+    name,
+    ...points.map((step) =>
+      spread(
+        own.map((curve) => around(curve, step)),
+        3,
+      ),
+    ),
+    spread(
+      own.map(({ validation }) => validation),
+      4,
+    ),
+    name === reference || changes.length === 0 ? '' : `${spread(changes, 2)} %`,
+    name.startsWith('fp16') ? own.map(({ overflows }) => overflows).join(', ') : '',
   ]);
 }
+console.log(text);
 if (values.write !== undefined) appendFileSync(values.write, `${text}\n`);

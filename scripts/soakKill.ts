@@ -1,9 +1,10 @@
 /**
  * SIGKILL at every named point and at random moments, at least 200 times, with parameters, states and checkpoints on all
  * tiers: `npm run soak:kill [-- --runs 200 --seed 1 --out file.md]` writes bench/results/<day>-soak-kill.md. Kills follow each other in one folder, so that
- * every run begins where the one before was killed.
+ * every run begins where the one before was killed. With `--state file.jsonl --minutes 5` it stops after the folder in which the minutes
+ * are over, and the same command goes on from there.
  */
-import { writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -27,6 +28,8 @@ const { values: flags } = parseArgs({
     runs: { type: 'string', default: '200' },
     seed: { type: 'string', default: '1' },
     out: { type: 'string' },
+    state: { type: 'string' },
+    minutes: { type: 'string', default: 'Infinity' },
   },
 });
 const runs = Number(flags.runs);
@@ -57,29 +60,53 @@ async function soak(): Promise<void> {
   const out = flags.out ?? path.join(import.meta.dirname, '..', 'bench', 'results', `${day}-soak-kill.md`);
   const bytes = measure(saveScenario(built(), 'out', 'bf16'));
   const oracle = await oracleLines(steps);
-  const outcomes: Outcome[] = [];
-  const complaints: string[] = [];
+  const folders = earlier();
   const kills = planned();
-  for (let first = 0; first < kills.length; first += perFolder) {
+  for (let first = folders.length * perFolder; first < kills.length; first += perFolder) {
+    if (performance.now() - began > Number(flags.minutes) * 60e3) break;
+    const folderBegan = performance.now();
     const folder = newFolder(bytes);
+    const outcomes: Outcome[] = [];
+    const complaints: string[] = [];
     for (const kill of kills.slice(first, first + perFolder)) {
       const outcome = await killOnce(folder, steps, kill, oracle);
       outcomes.push(outcome);
-      for (const text of outcome.complaints) complaints.push(`run ${outcomes.length}, ${killText(kill)}: ${text}`);
+      const number = first + outcomes.length;
+      for (const text of outcome.complaints) complaints.push(`run ${number}, ${killText(kill)}: ${text}`);
       console.log(
-        `${outcomes.length}/${runs} ${killText(kill)}: ${outcome.killed ? 'killed' : 'ended'}, from step ${outcome.from}${outcome.complaints.length > 0 ? `: ${outcome.complaints.join('; ')}` : ''}`,
+        `${number}/${runs} ${killText(kill)}: ${outcome.killed ? 'killed' : 'ended'}, from step ${outcome.from}${outcome.complaints.length > 0 ? `: ${outcome.complaints.join('; ')}` : ''}`,
       );
     }
-    for (const text of await finishRun(folder, steps, oracle)) complaints.push(`after run ${outcomes.length}: ${text}`);
+    for (const text of await finishRun(folder, steps, oracle))
+      complaints.push(`after run ${first + outcomes.length}: ${text}`);
     remove(folder);
     // After every folder, so that a loop that is stopped leaves what it has found.
-    writeFileSync(out, report(outcomes, complaints, (performance.now() - began) / 1e3));
+    folders.push({ outcomes, complaints, seconds: (performance.now() - folderBegan) / 1e3 });
+    if (flags.state !== undefined) appendFileSync(flags.state, `${JSON.stringify(folders.at(-1))}\n`);
+    writeFileSync(out, report(folders));
   }
   console.log(out);
-  process.exitCode = complaints.length > 0 ? 1 : 0;
+  process.exitCode = folders.some(({ complaints }) => complaints.length > 0) ? 1 : 0;
 }
 
-function report(outcomes: readonly Outcome[], complaints: readonly string[], seconds: number): string {
+/** What one folder showed. */
+interface Folder {
+  readonly outcomes: readonly Outcome[];
+  readonly complaints: readonly string[];
+  readonly seconds: number;
+}
+
+/** Folders of earlier batches: the kills are planned from the seed, so the next batch knows where to go on. */
+function earlier(): Folder[] {
+  if (flags.state === undefined || !existsSync(flags.state)) return [];
+  const lines = readFileSync(flags.state, 'utf8').trim().split('\n');
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Folder);
+}
+
+function report(folders: readonly Folder[]): string {
+  const outcomes = folders.flatMap((folder) => folder.outcomes);
+  const complaints = folders.flatMap((folder) => folder.complaints);
+  const seconds = folders.reduce((sum, folder) => sum + folder.seconds, 0);
   const rows = new Map<string, Row>();
   for (const { kill, killed, complaints: mine } of outcomes) {
     const name = kill.at === 'point' ? kill.site : 'random moment';

@@ -1,6 +1,6 @@
 import { check, TierraError } from '../core/errors.ts';
 import { faultPoint } from '../core/faults.ts';
-import { noteStep } from '../core/whereabouts.ts';
+import { noteStep, readWhereabouts, whereaboutsMemory } from '../core/whereabouts.ts';
 import type { UpdateRule } from '../native/binding.ts';
 import {
   type AnyModule,
@@ -14,7 +14,7 @@ import {
   withRunner,
 } from '../nn/index.ts';
 import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
-import { Departure, type ParameterStore, type StepCourse, type UpdateResult } from '../offload/store.ts';
+import { Departure, type ParameterStore, type StepCourse, type TierUse, type UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import type { Context } from './launch.ts';
@@ -429,7 +429,9 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     try {
       return body();
     } catch (error) {
-      throw explainOutOfMemory(error, `${doing} of step ${this.#steps + 1}`, this.context.config);
+      const { unit } = readWhereabouts(whereaboutsMemory);
+      const where = { doing: `${doing} of step ${this.#steps + 1}`, unit, use: useOf(this.store) };
+      throw explainOutOfMemory(error, where, this.context.config);
     }
   }
 
@@ -445,7 +447,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     }
     if (options.together !== true && this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     this.#largestInput = Math.max(this.#largestInput, elementsOf(input));
-    this.store.prepare(this.#course, (host) => this.#trace(host, input));
+    this.#guard('preparation', () => this.store.prepare(this.#course, (host) => this.#trace(host, input)));
   }
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */
@@ -479,6 +481,15 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** What the tiers hold; nothing of a store that failed before it had any. */
+function useOf(store: ParameterStore): TierUse[] {
+  try {
+    return store.use();
+  } catch {
+    return [];
   }
 }
 

@@ -39,14 +39,7 @@ describe('a run in a process of its own', () => {
 
   it('quits at once on the second Ctrl-C', async () => {
     const folder = project();
-    const slow = [
-      '--set',
-      'train.batchSize=200',
-      '--set',
-      'data.sequenceLength=64',
-      '--set',
-      'model.config.n_embd=128',
-    ];
+    const slow = ['--set', 'train.batchSize=64', '--set', 'data.sequenceLength=64', '--set', 'model.config.n_embd=64'];
     const running = start(folder, [
       ...train,
       ...slow,

@@ -69,10 +69,16 @@ const last: ZeroCase = {
 
 describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_000 }, () => {
   it('are one process that has the whole batch, on 2, 3 and 4 ranks; all stages bit for bit', async () => {
-    const reference = alone([plain, accumulated]);
-    const cases = [...inStages(plain), ...inStages(accumulated), ...inStages(last, [0, 1, 3])];
+    const { plain: whole, accumulated: sums } = alone([plain, accumulated]);
     for (const size of [2, 3, 4]) {
-      const all = await together(size, size === 4 ? inStages(plain) : cases);
+      // The long course on two ranks; rounding has grown there, if anywhere.
+      const course = size === 2 ? plain : { ...plain, steps: 5 };
+      const more = size === 4 ? [] : [...inStages(accumulated), ...inStages(last, [0, 1, 3])];
+      const all = await together(size, [...inStages(course), ...more]);
+      const reference: Results = {
+        plain: { ...whole!, losses: whole!.losses.slice(0, course.steps), norms: whole!.norms.slice(0, course.steps) },
+        accumulated: sums!,
+      };
       for (const { name } of size === 4 ? [plain] : [plain, accumulated]) {
         const first = bitsOf(all, `${name}, dp`);
         expectClose(first.losses, reference[name]!.losses, 1e-12);
@@ -81,9 +87,9 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
         for (const stage of stages) expect(bitsOf(all, `${name}, ${nameOf(stage)}`), `${size} ranks`).toEqual(first);
       }
       if (size === 4) continue;
-      const sums = bitsOf(all, `${last.name}, dp`);
-      expectClose(sums.losses, reference[accumulated.name]!.losses, 1e-12);
-      for (const stage of [1, 3]) expect(bitsOf(all, `${last.name}, ${nameOf(stage)}`)).toEqual(sums);
+      const late = bitsOf(all, `${last.name}, dp`);
+      expectClose(late.losses, sums!.losses, 1e-12);
+      for (const stage of [1, 3]) expect(bitsOf(all, `${last.name}, ${nameOf(stage)}`)).toEqual(late);
     }
   });
 

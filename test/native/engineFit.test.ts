@@ -7,6 +7,7 @@ import { initialize, launch } from '../../src/engine/index.ts';
 import { buildModel } from '../../src/models/index.ts';
 import { native } from '../../src/native/load.ts';
 import { Linear } from '../../src/nn/index.ts';
+import { compiled } from '../compiled.ts';
 import { settings, startMlp } from './engineSupport.ts';
 
 afterEach(() => native().setMemoryCap('cpu', null));
@@ -58,11 +59,10 @@ describe('a model that does not fit', () => {
 
 it('the loop of one’s own in examples/01-first-run learns', () => {
   const root = path.resolve(import.meta.dirname, '../..');
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', 'examples/01-first-run/own-loop.ts'],
-    { cwd: root, encoding: 'utf8' },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, [compiled('examples/01-first-run/own-loop.ts')], {
+    cwd: root,
+    encoding: 'utf8',
+  });
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   const losses = Array.from(stdout.matchAll(/loss (\S+)/g), ([, loss]) => Number(loss));
   expect(losses[0]).toBeGreaterThan(0.1);

@@ -1,5 +1,5 @@
 /** The three arenas of a plan: GPU memory (RAM on a machine without one), host memory, files. Taken once, given back whole. */
-import { TierraError } from '../../core/errors.ts';
+import { isTierraError, TierraError } from '../../core/errors.ts';
 import { formatBytes, MiB, roundUp } from '../../core/units.ts';
 import type { ParkingTier, PerTier, Plan, Slot, SlotId } from '../../memory/index.ts';
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
@@ -25,6 +25,26 @@ export interface Extent {
   readonly swapOffset: number;
 }
 
+/** An arena of the plan; what is said when the machine refuses it begins with whose bytes these are. */
+function arena(kind: 'device' | 'host', bytes: number, index: number): ArenaId {
+  try {
+    return native().arenaCreate(kind, bytes, index, true);
+  } catch (error) {
+    if (!isTierraError(error, 'E_OUT_OF_MEMORY')) throw error;
+    const setting = kind === 'device' ? 'memory.gpu' : 'memory.cpu';
+    const { hint, details } = error;
+    throw new TierraError(
+      'E_OUT_OF_MEMORY',
+      `the plan's part of ${setting} (${formatBytes(bytes)}): ${error.message}`,
+      {
+        ...(hint === undefined ? {} : { hint }),
+        details: { ...details, setting, need: bytes },
+        cause: error,
+      },
+    );
+  }
+}
+
 export class Tiers {
   readonly gpu: ArenaId;
   readonly host: ArenaId | null;
@@ -45,9 +65,9 @@ export class Tiers {
     this.#parked = parked;
     this.#slots = plan.slots;
     const index = Math.max(0, cudaIndex(device));
-    this.gpu = native().arenaCreate('device', Math.max(4096, arenaBytes.gpu), index, true);
+    this.gpu = arena('device', Math.max(4096, arenaBytes.gpu), index);
     try {
-      this.host = arenaBytes.host === 0 ? null : native().arenaCreate('host', arenaBytes.host, index, true);
+      this.host = arenaBytes.host === 0 ? null : arena('host', arenaBytes.host, index);
       try {
         [this.swap, this.swapInfo] = this.#openSwap(disk);
       } catch (error) {
