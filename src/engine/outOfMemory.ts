@@ -16,8 +16,10 @@ export interface OutOfMemoryPlace {
  * as say it already, unchanged.
  */
 export function explainOutOfMemory(error: unknown, where: OutOfMemoryPlace, config: Config): unknown {
-  if (!isTierraError(error, 'E_OUT_OF_MEMORY') || error.details?.doing !== undefined) return error;
-  const { doing, unit, use } = where;
+  if (!isTierraError(error, 'E_OUT_OF_MEMORY') || error.details.doing !== undefined) return error;
+  const { doing, use } = where;
+  // What a plan takes belongs to all units.
+  const unit = error.details.setting === undefined ? where.unit : '';
   const cap = capOf(error);
   const gpu = use.find(({ tier }) => tier === 'gpu');
   const budget = gpu !== undefined && gpu.budgetBytes < Number.MAX_SAFE_INTEGER ? gpu.budgetBytes : null;
@@ -42,7 +44,7 @@ interface Cap {
 }
 
 function capOf({ details }: TierraError): Cap | null {
-  const { need, cap, allocated } = (details ?? {}) as Record<string, unknown>;
+  const { need, cap, allocated } = details as Record<string, unknown>;
   const known = typeof need === 'number' && typeof cap === 'number' && typeof allocated === 'number';
   return known ? { need, cap, allocated } : null;
 }

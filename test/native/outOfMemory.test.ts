@@ -51,8 +51,8 @@ it('in the middle of a step: the unit, the need, the budget and the setting; the
 });
 
 it.each([
-  ['memory.gpu', 1],
-  ['memory.cpu', 2],
+  ['memory.gpu', 2],
+  ['memory.cpu', 3],
 ])(
   'when the machine refuses what the plan takes of %s: nothing is kept, and the next try works',
   async (setting, k) => {
@@ -66,7 +66,7 @@ it.each([
       native().setFault(null);
       expect(error.message).toMatch(
         new RegExp(
-          `^preparation of step 1.*: the plan's part of ${setting.replace('.', '\\.')} \\([\\d.]+ \\w+\\): the system refuses [\\d.]+ \\w+ of host memory: ENOMEM`,
+          `^preparation of step 1: the plan's part of ${setting.replace('.', '\\.')} \\([\\d.]+ \\w+\\): the system refuses [\\d.]+ \\w+ of host memory: ENOMEM`,
         ),
       );
       expect(error.hint).toMatch(/^Lower memory\.cpu .* are free now\./);
