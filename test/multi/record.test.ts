@@ -3,18 +3,18 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { withoutSqlite } from '../unit/runStore/support.ts';
-import { lossesIn, project, run } from './trainProcess.ts';
+import { lossesIn, project, run, runHere } from './trainProcess.ts';
 
 describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () => {
   it('holds every step of a run that was continued, and the files that were asked for', async () => {
     const folder = project();
     const options = ['--set', 'record.tensorboard=true', '--set', 'record.prometheus=metrics/run.prom'];
-    const first = await run(folder, ['train', 'run.yaml', '--set', 'train.steps=6', ...options]);
+    const first = await runHere(folder, ['train', 'run.yaml', '--set', 'train.steps=6', ...options]);
     expect(first).toMatchObject({ code: 0, stderr: '' });
     const second = await run(folder, ['train', 'run.yaml', ...options]);
     expect(second).toMatchObject({ code: 0, stderr: '' });
 
-    const { stdout: json } = await run(folder, ['runs', 'export', 'latest', '--json']);
+    const { stdout: json } = await runHere(folder, ['runs', 'export', 'latest', '--json']);
     const record = JSON.parse(json);
     expect(record).toMatchObject({
       id: 'small-1',
@@ -45,18 +45,18 @@ describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () =
 
     expect(readdirSync(path.join(folder, 'out', 'tensorboard'))).toHaveLength(2);
     expect(readFileSync(path.join(folder, 'metrics', 'run.prom'), 'utf8')).toMatch(/^tierra_step\{run="small"\} 12$/m);
-    const show = await run(folder, ['runs', 'show', 'small']);
+    const show = await runHere(folder, ['runs', 'show', 'small']);
     expect(show.stdout).toContain('resumed at step 6; completed at step 12');
   });
 
   it('keeps the reason of a failure, nothing when told so, and lets the run go on without a store', async () => {
     const folder = project();
-    const nothing = await run(folder, ['train', 'run.yaml', '--set', 'record=null', '--set', 'train.steps=1']);
+    const nothing = await runHere(folder, ['train', 'run.yaml', '--set', 'record=null', '--set', 'train.steps=1']);
     expect(nothing).toMatchObject({ code: 0, stderr: '' });
     expect(existsSync(path.join(folder, 'runs'))).toBe(false);
 
     writeFileSync(path.join(folder, 'runs'), 'in the way');
-    const unrecorded = await run(folder, ['train', 'run.yaml', '--set', 'train.steps=2']);
+    const unrecorded = await runHere(folder, ['train', 'run.yaml', '--set', 'train.steps=2']);
     expect(unrecorded).toMatchObject({ code: 0, stderr: '' });
     expect(unrecorded.stdout.match(/this run is not recorded/g)).toHaveLength(1);
 
@@ -67,7 +67,7 @@ describe.skipIf(withoutSqlite)('the record of a run', { timeout: 600_000 }, () =
     ]);
     const failed = await run(folder, ['train', 'run.yaml', ...store], { TIERRA_FAULT: 'file.write:ENOSPC@k=3' });
     expect(failed.code).toBe(1);
-    const show = await run(folder, ['runs', 'show', 'latest', '--store', 'store.db']);
+    const show = await runHere(folder, ['runs', 'show', 'latest', '--store', 'store.db']);
     expect(show.stdout).toMatch(/^small-1 {2}failed {2}step \d+\/12/);
     expect(show.stdout).toMatch(/^reason +.*ENOSPC/m);
   });

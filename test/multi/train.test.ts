@@ -2,7 +2,7 @@
 import { appendFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { lossesIn, project, run, sentences, start, statesOf } from './trainProcess.ts';
+import { lossesIn, project, run, runHere, sentences, start, statesOf } from './trainProcess.ts';
 
 const train = ['train', 'run.yaml'];
 
@@ -57,22 +57,24 @@ describe('a run in a process of its own', () => {
     expect(ended.stdout).not.toContain('stopped at');
     expect(existsSync(path.join(folder, 'out', 'checkpoints'))).toBe(false);
   });
+});
 
+describe('a run in this process', () => {
   it('says that it is finished, goes on for longer, and starts afresh without losing the old checkpoints', async () => {
     const folder = project();
-    await run(folder, train);
-    const again = await run(folder, train);
+    await runHere(folder, train);
+    const again = await runHere(folder, train);
     expect(again).toMatchObject({ code: 0, stderr: '' });
     expect(again.stdout).toContain('small has done its 12 steps already: out/checkpoints/step-00000012');
     expect(again.stdout).toContain('--set train.resume=never');
     expect(lossesIn(again.stdout)).toEqual({});
 
-    const longer = await run(folder, [...train, '--set', 'train.steps=14']);
+    const longer = await runHere(folder, [...train, '--set', 'train.steps=14']);
     expect(longer.code).toBe(0);
     expect(Object.keys(lossesIn(longer.stdout))).toEqual(['13', '14']);
     expect(longer.stdout).toContain('the run is 14 steps long now, 12 before');
 
-    const afresh = await run(folder, [...train, '--set', 'train.resume=never']);
+    const afresh = await runHere(folder, [...train, '--set', 'train.resume=never']);
     expect(afresh).toMatchObject({ code: 0, stderr: '' });
     expect(Object.keys(lossesIn(afresh.stdout))).toHaveLength(12);
     expect(afresh.stdout).toContain('out/checkpoints.1');
@@ -82,9 +84,9 @@ describe('a run in a process of its own', () => {
 
   it('refuses to resume what does not fit, and says what changed', async () => {
     const folder = project();
-    await run(folder, [...train, '--set', 'train.steps=5']);
+    await runHere(folder, [...train, '--set', 'train.steps=5']);
     const refused = async (...sets: string[]): Promise<string> => {
-      const { code, stderr } = await run(folder, [...train, ...sets.flatMap((set) => ['--set', set])]);
+      const { code, stderr } = await runHere(folder, [...train, ...sets.flatMap((set) => ['--set', set])]);
       expect(code).toBe(1);
       return stderr;
     };
@@ -106,7 +108,7 @@ describe('a run in a process of its own', () => {
     const folder = project();
     writeFileSync(path.join(folder, 'empty.txt'), '');
     const failed = async (...sets: string[]): Promise<string> => {
-      const { code, stderr } = await run(folder, [...train, ...sets.flatMap((set) => ['--set', set])]);
+      const { code, stderr } = await runHere(folder, [...train, ...sets.flatMap((set) => ['--set', set])]);
       expect(code).toBe(1);
       expect(stderr).not.toMatch(/^\s+at /m);
       return stderr;
@@ -123,9 +125,9 @@ describe('a run in a process of its own', () => {
 describe('tierra generate', () => {
   it('reads a run, a checkpoint and a Hugging Face folder alike, the same text for the same seed', async () => {
     const folder = project();
-    await run(folder, train);
+    await runHere(folder, train);
     const generate = async (...args: string[]): Promise<string> => {
-      const { code, stdout, stderr } = await run(folder, ['generate', ...args]);
+      const { code, stdout, stderr } = await runHere(folder, ['generate', ...args]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       return stdout;
     };
@@ -140,9 +142,9 @@ describe('tierra generate', () => {
     const greedy = ['--prompt', 'tensor chunk', '--tokens', '20', '--temperature', '0'];
     expect(await generate('out', ...greedy, '--seed', '1')).toBe(await generate('out', ...greedy, '--seed', '2'));
 
-    const long = await run(folder, ['generate', 'out', '--prompt', 'x'.repeat(65)]);
+    const long = await runHere(folder, ['generate', 'out', '--prompt', 'x'.repeat(65)]);
     expect(long).toMatchObject({ code: 1, stderr: expect.stringContaining('the prompt has 65 tokens') });
-    const nothing = await run(folder, ['generate', 'cache']);
+    const nothing = await runHere(folder, ['generate', 'cache']);
     expect(nothing).toMatchObject({ code: 1, stderr: expect.stringContaining('no model here') });
   });
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { program } from '../compiled.ts';
+import { type Outcome, runCli } from '../unit/cli/runCli.ts';
 
 export function scratch(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'tierra-train-'));
@@ -95,6 +96,17 @@ export function start(folder: string, args: readonly string[], env: Record<strin
 
 export const run = (folder: string, args: readonly string[], env?: Record<string, string>): Promise<Ended> =>
   start(folder, args, env).ended;
+
+/** The same in this process, in a fraction of the time: for what is neither killed nor told by signals. */
+export async function runHere(folder: string, args: readonly string[]): Promise<Outcome> {
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    return await runCli(args);
+  } finally {
+    process.chdir(before);
+  }
+}
 
 /** `step number → loss as printed`. */
 export function lossesIn(stdout: string): Record<string, string> {

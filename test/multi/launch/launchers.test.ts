@@ -86,7 +86,7 @@ describe.skipIf(skips.all !== '')('one script', () => {
   });
 
   it('under tierra run, which finds a loader for TypeScript', async () => {
-    expectRanks([await tierra(['run', '-n', '3', file]).ended], 'tierra', 3);
+    expectRanks([await tierra(['run', '-n', '2', file]).ended], 'tierra', 2);
   });
 
   it.skipIf(skips.torchrun !== '')('under torchrun, in its agent’s store', async () => {

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { runHere } from '../trainProcess.ts';
 import { isAlive, linesOf, scratch, script, tierra, until } from './support.ts';
 
 const waitForever = 'setInterval(() => {}, 1000);';
@@ -184,10 +185,10 @@ describe('tierra run', () => {
     const folder = scratch();
     const text = script(folder, 'notes.txt', '');
     const refused = async (...args: string[]): Promise<string> => {
-      const { code, err } = await tierra(['run', ...args], {}, folder).ended;
+      const { code, stderr } = await runHere(folder, ['run', ...args]);
       expect(code).not.toBe(0);
-      expect(err).not.toMatch(/^\s+at /m);
-      return err;
+      expect(stderr).not.toMatch(/^\s+at /m);
+      return stderr;
     };
     expect(await refused()).toContain('<script> is missing');
     expect(await refused('-n', 'many', text)).toContain('-n: expected a whole number >= 1, got "many"');
