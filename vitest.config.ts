@@ -1,13 +1,13 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/**
- * Tests are sorted by what they need: nothing, the addon, several processes, a GPU. Files of a project share processes: starting one, with
- * libtorch in it, costs more than most files do. What a file leaves behind in its process is the next one's trouble: dispose.
- */
+/** Tests are sorted by what they need: nothing, the addon, several processes, a GPU. */
 const project = (name: string, options: object = {}) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, isolate: false, ...options },
+  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, ...options },
 });
+
+/** Files one after another in few processes: starting one costs more than most files do. Not where budgets count all of a process. */
+const shared = { isolate: false };
 
 /** Few and patient threads, and time-outs that only a hang meets: files run side by side, on machines that are small and shared. */
 const env = { OMP_NUM_THREADS: '1', OMP_WAIT_POLICY: 'PASSIVE' };
@@ -17,10 +17,10 @@ export default defineConfig({
     // Many tests wait for processes or disks: two files at once also on two cores.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
-      project('unit', { testTimeout: 60_000, hookTimeout: 60_000 }),
+      project('unit', { testTimeout: 60_000, hookTimeout: 60_000, ...shared }),
       project('native', { testTimeout: 300_000, hookTimeout: 300_000, env }),
-      project('multi', { testTimeout: 600_000, hookTimeout: 600_000, env }),
-      project('gpu', { testTimeout: 300_000, hookTimeout: 300_000, isolate: true }),
+      project('multi', { testTimeout: 600_000, hookTimeout: 600_000, env, ...shared }),
+      project('gpu', { testTimeout: 300_000, hookTimeout: 300_000 }),
     ],
   },
 });

@@ -2,13 +2,14 @@
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nativeIsBuilt } from '../../src/native/load.ts';
+import { compiled } from '../compiled.ts';
 import { run } from './trainProcess.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 
 describe.skipIf(!nativeIsBuilt())('examples/04-parallel', () => {
   it('mlp-2d trains on 2 x 2 ranks, which receive what SUMMA says', async () => {
-    const { code, stdout, stderr } = await run(root, ['run', '-n', '4', 'examples/04-parallel/mlp-2d.ts']);
+    const { code, stdout, stderr } = await run(root, ['run', '-n', '4', compiled('examples/04-parallel/mlp-2d.ts')]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const losses = Array.from(stdout.matchAll(/step \d {2}loss (\S+)/g), ([, loss]) => Number(loss));
     expect(losses).toHaveLength(5);
