@@ -134,63 +134,55 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
   expect(found.stdout).toMatchInlineSnapshot(`
     "The best of 784 meshes for 16 GPUs:
 
-      parallel: { pp: 2, zero: 1, reduce: last }
-      train: { batchSize: 8, accumulate: 16 }
-      memory: { activations: keep }
+      parallel: { zero: 1, reduce: last }
+      train: { batchSize: 16, accumulate: 8 }
+      memory: { activations: keep, accumulation: horizontal }
 
     Why
-      dp 8 x pp 2 x tp 1 x sp 1 = 16 GPUs: 46.0 GiB of 80.0 GiB per GPU, 94.1 % of the step computes.
+      dp 16 x pp 1 x tp 1 x sp 1 = 16 GPUs: 68.4 GiB of 80.0 GiB per GPU, 100.0 % of the step computes.
       Whole copies of model and states do not fit: they need 152 GiB per GPU at least.
-      ZeRO 1 divides optimizer states over 8 ranks.
-      The pipeline of 2 idles (P-1)/(m+P-1) = 5.9 % with 16 micro-batches, and sends 1.0 GiB at most per GPU.
-      Data-parallel ranks exchange 19.6 GiB per GPU, hidden behind computation.
+      ZeRO 1 divides optimizer states over 16 ranks.
+      Data-parallel ranks exchange 42.1 GiB per GPU, hidden behind computation.
 
     By the formulas
                                    ZeRO   activations   states   micro-batches   GPU memory   a step
-      dp 8 x pp 2 x tp 1 x sp 1       1          kept      GPU         16 of 8     46.0 GiB   4.20 s
       dp 16 x pp 1 x tp 1 x sp 1      1          kept      GPU         8 of 16     68.4 GiB   3.95 s
       dp 8 x pp 1 x tp 2 x sp 1       1          kept      GPU         4 of 32     73.0 GiB   4.11 s
+      dp 8 x pp 2 x tp 1 x sp 1       1          kept      GPU         16 of 8     46.0 GiB   4.20 s
       dp 4 x pp 2 x tp 2 x sp 1       0          kept      GPU         32 of 4     44.7 GiB   4.25 s
-
-    Note: dp 16 x pp 1 x tp 1 x sp 1 with ZeRO 1 is out, a full plan says: each rank: gpu is short by 112 GiB before any chunk is placed: activations, workspace and context need 192 GiB of 80.0 GiB
-
-    Note: dp 8 x pp 1 x tp 2 x sp 1 with ZeRO 1 is out, a full plan says: each rank: gpu is short by 138 GiB before any chunk is placed: activations, workspace and context need 218 GiB of 80.0 GiB
 
     In full:
 
     llama, 8.0B parameters in 32 layers, bf16
-    16 ranks: dp 8 x pp 2, ZeRO 1, 1f1b
-    16 micro-batches of 8 sequences of 4096 tokens a step over all ranks (524K tokens), activations kept
+    16 ranks: dp 16, ZeRO 1
+    8 micro-batches of 16 sequences of 4096 tokens a step over all ranks (524K tokens), activations kept
 
-    It fits: 4.97 s a step, 106K tokens/s, limited by computing.
+    It fits: 4.92 s a step, 107K tokens/s, limited by computing.
 
     Memory of each rank
-                     budget   at rest    at peak   of budget                    units
-      pp 0   GPU   80.0 GiB   6.9 GiB   53.8 GiB         67%   embedding to blocks.16
-      pp 1   GPU   80.0 GiB   6.2 GiB   55.1 GiB         69%        blocks.17 to head
+                    budget   at rest    at peak   of budget
+      all   GPU   80.0 GiB   6.5 GiB   78.6 GiB         98%
 
     What lives where, on each rank
-                                         pp 0       pp 1
-      parameters                     1009 MiB    905 MiB
-      optimizer states                5.9 GiB    5.3 GiB
-      gradients                       2.0 GiB    1.8 GiB
-      activations, work              44.9 GiB   47.1 GiB
-        of it whole, for all ranks   23.7 GiB   21.2 GiB
-      buffers                             0 B        0 B
+                                          all
+      parameters                      958 MiB
+      optimizer states                5.6 GiB
+      gradients                       1.9 GiB
+      activations, work              70.2 GiB
+        of it whole, for all ranks   44.9 GiB
+      buffers                             0 B
 
     Received by each rank in a step
-                                                                 pp 0       pp 1
-      pp: activations and gradients at the edges of stages    512 MiB    512 MiB
-      dp: parameters gathered                                 6.9 GiB    6.2 GiB
-      dp: gradients summed                                   13.8 GiB   12.4 GiB
-      dp: norms                                               6.9 MiB    6.2 MiB
+                                     all
+      dp: parameters gathered   14.0 GiB
+      dp: gradients summed      28.1 GiB
+      dp: norms                 14.0 MiB
 
-    Of one layer a rank receives 364 MiB each time its parameters are gathered, 728 MiB each time its gradients are summed over data ranks.
+    Of one layer a rank receives 390 MiB each time its parameters are gathered, 780 MiB each time its gradients are summed over data ranks.
 
-    A step of 4.97 s
-      computing                                                      4.41 s   89%
-      data ranks, not hidden by computing                            297 ms    6%
-      the pipeline's bubble (7.7% of all ranks' time on its clock)   259 ms    5%
+    A step of 4.92 s
+      computing                             4.31 s   88%
+      data ranks, not hidden by computing   604 ms   12%
 
     Machine as described; what no flag gives is assumed
       400 TFLOP/s, GPU link 54 GB/s, host memory 160 GB/s, optimizer 4.3B parameters/s
