@@ -48,12 +48,14 @@ function inline(section: Record<string, unknown>): string {
   const sized = Object.fromEntries(
     Object.entries(section).map(([key, value]) => [
       key,
-      key === 'gpu' || key === 'cpu' ? mebibytes(Number(value)) : value,
+      key === 'gpu' || key === 'cpu' ? sizeText(Number(value)) : value,
     ]),
   );
   return stringify(sized, { collectionStyle: 'flow', lineWidth: 0 }).trim();
 }
 
-const mebibytes = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)}MiB`;
+/** A size as configurations write it, rounded down. */
+const sizeText = (bytes: number): string =>
+  bytes % 2 ** 30 === 0 ? `${bytes / 2 ** 30}GiB` : `${Math.floor(bytes / 2 ** 20)}MiB`;
 
 const indented = (text: string): string => text.replace(/^/gm, '  ');
