@@ -15,8 +15,8 @@ test('commands and flags are a promise: a change here is a change for users', ()
     [
       "train <config> --set --trace=runtime.trace",
       "run <script> --n --host --hostfile --include --exclude --ssh-port --ssh-config --master-addr --env --log-dir --restarts --min-ranks",
-      "check --n --host --hostfile --include --exclude --ssh-port --ssh-config --master-addr",
-      "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --largest --json --out --measure --device=device --set",
+      "check --n --timeout --host --hostfile --include --exclude --ssh-port --ssh-config --master-addr",
+      "plan <config> --gpu-memory=memory.gpu --cpu=memory.cpu --nvme=memory.nvme.size --pcie --disk-read --disk-write --dram --tflops --ranks --per-node --node-link --network --best-mesh --largest --json --out --measure --device=device --set",
       "generate <checkpoint> --prompt=sample.prompt --tokens=sample.tokens --temperature=sample.temperature --top-k=sample.topK --top-p=sample.topP --seed=sample.seed --device=device --set",
       "checkpoint ls <run> --json",
       "checkpoint verify <checkpoint>",
