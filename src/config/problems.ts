@@ -1,4 +1,4 @@
-import { type ErrorCode, TierraError } from '../core/errors.ts';
+import { TierraError } from '../core/errors.ts';
 import { limits } from './limits.ts';
 import { formatPlace, type Place } from './tree.ts';
 
@@ -6,17 +6,12 @@ import { formatPlace, type Place } from './tree.ts';
 export interface Problem {
   readonly place?: Place | undefined;
   readonly message: string;
-  /** `E_CONFIG` unless the value is legal and this build cannot serve it. */
-  readonly code?: ErrorCode;
 }
 
 const describe = (problem: Problem): string =>
   problem.place === undefined ? problem.message : `${formatPlace(problem.place)}: ${problem.message}`;
 
-/**
- * One error for all problems, in the order of the file. `details.problems` has them one by one.
- * Its code is `E_CONFIG`, or that of the problems when all agree on another.
- */
+/** One error for all problems, in the order of the file. `details.problems` has them one by one. */
 export function problemsError(source: string, problems: readonly Problem[], hint?: string): TierraError {
   const ordered = [...problems].sort(
     (a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0),
@@ -27,9 +22,7 @@ export function problemsError(source: string, problems: readonly Problem[], hint
   if (untold) lines.push('...');
   const message =
     lines.length === 1 ? lines[0]! : `${source}: ${count}\n${lines.map((line) => `  ${line}`).join('\n')}`;
-  const code = problems[0]?.code ?? 'E_CONFIG';
-  const agreed = problems.every((problem) => (problem.code ?? 'E_CONFIG') === code);
-  return new TierraError(agreed ? code : 'E_CONFIG', message, {
+  return new TierraError('E_CONFIG', message, {
     details: { source, problems: ordered },
     ...(hint === undefined ? {} : { hint }),
   });

@@ -143,16 +143,14 @@ function checkLossScale(tree: SourceTree): Problem[] {
 }
 
 function checkParallel(tree: SourceTree): Problem[] {
-  const axes = ['sp', 'ep'];
-  return axes
-    .map((axis): Path => ['parallel', axis])
-    .filter((path) => Number.isSafeInteger(valueAt(tree.root, path)) && Number(valueAt(tree.root, path)) > 1)
-    .map((path) => ({
-      ...problemAt(
-        tree,
-        path,
-        `${formatPath(path)}: ${valueAt(tree.root, path)} has layers (docs/parallel.md) but is not wired into training by configuration yet`,
-      ),
-      code: 'E_UNSUPPORTED' as const,
-    }));
+  const path: Path = ['parallel', 'sp'];
+  const sp = valueAt(tree.root, path);
+  const length = valueAt(tree.root, ['data', 'sequenceLength']);
+  if (!Number.isSafeInteger(sp) || !Number.isSafeInteger(length) || Number(sp) < 1) return [];
+  const mode = valueAt(tree.root, ['parallel', 'sequence']) ?? 'ring';
+  const runs = mode === 'ring' ? 2 * Number(sp) : Number(sp);
+  const rest = Number(length) % runs;
+  if (Number(sp) === 1 || rest === 0) return [];
+  const message = `parallel.sp: ${sp} ranks by ${mode} cut sequences into ${runs} runs, and data.sequenceLength ${length} % ${runs} = ${rest}`;
+  return [problemAt(tree, path, message)];
 }

@@ -108,7 +108,10 @@ export interface Mesh {
   readonly layout: MeshLayout;
   readonly communicator: Communicator;
   readonly coordinate: Coordinate;
-  /** This rank's group along one axis, or several taken together (`['dp', 'sp']`). The same one when asked again. */
+  /**
+   * This rank's group along one axis, or several taken together (`['dp', 'sp']`). The same one when asked again; axes of degree 1 change
+   * nothing.
+   */
   group(...along: readonly Axis[]): Group;
 }
 
@@ -121,7 +124,7 @@ export function makeMesh(communicator: Communicator, degrees: Degrees): Mesh {
     communicator,
     coordinate: layout.coordinate(communicator.world.rank),
     group(...along) {
-      const name = axes.filter((axis) => along.includes(axis)).join('+') || 'self';
+      const name = axes.filter((axis) => along.includes(axis) && layout.degrees[axis] > 1).join('+') || 'self';
       const known = made.get(name);
       if (known !== undefined) return known;
       const group = communicator.split(name, layout.partition(along))!;

@@ -11,6 +11,7 @@ import {
   Tape,
   type Unit,
   type UnitHost,
+  watching,
   withRunner,
 } from '../nn/index.ts';
 import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
@@ -43,9 +44,9 @@ export interface EngineParts<Input, Output, Label> {
   readonly accumulation: 'auto' | 'horizontal' | 'vertical';
   /** Where other ranks hold other stages of the model. */
   readonly pipeline?: EnginePipeline<Input>;
-  /** Who shares each batch. Default: nobody else. */
+  /** Who trains on each batch. Default: nobody else. */
   readonly ranks?: DataRanks;
-  /** Which of its parameters this rank answers for, where others have copies of them. Default: all. */
+  /** Which of its parameters this rank writes, where others have copies of them. Default: all. */
   readonly answers?: (parameter: Parameter) => boolean;
 }
 
@@ -77,7 +78,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly context: Context;
   readonly model: Module<[Input], Output>;
   readonly store: ParameterStore;
-  /** Who shares each batch with this process. */
+  /** Who trains on each batch with this process. */
   readonly ranks: DataRanks;
   /** Whether this rank writes a parameter that it holds into checkpoints. */
   readonly answers: (parameter: Parameter) => boolean;
@@ -457,7 +458,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       return;
     }
     this.store.prepareForward((host) => {
-      scope(() => noGrad(() => withRunner(new ForwardRunner(host), () => void this.model.call(input))));
+      watching(() => scope(() => noGrad(() => withRunner(new ForwardRunner(host), () => void this.model.call(input)))));
     });
   }
 
@@ -467,7 +468,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     try {
       scope(() => {
         randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch: this.#microBatch });
-        tape.backward(tape.record(() => totalOf(this.model.call(input))));
+        watching(() => tape.backward(tape.record(() => totalOf(this.model.call(input)))));
       });
     } finally {
       tape.clear();

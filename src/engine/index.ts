@@ -3,7 +3,7 @@ export { type Criterion, Engine, type EngineProgress, type StepOutcome } from '.
 export { type Generator, generateIds, type SampleSettings, sampleText, writeSample } from './generate.ts';
 export type { Hook, HookName, StepSummary } from './hooks.ts';
 export { type InitializeOptions, initialize } from './initialize.ts';
-export { languageTask } from './languageTask.ts';
+export { languageTask, type Tokens } from './languageTask.ts';
 export { type Context, launch } from './launch.ts';
 export { joinMesh, meshOf } from './mesh.ts';
 export { type NonFiniteOrigin, originText } from './numerics/origin.ts';

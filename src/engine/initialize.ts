@@ -1,13 +1,15 @@
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import type { Group } from '../dist/index.ts';
-import type { PipelineEvent } from '../dist/pipeline/index.ts';
+import { type PipelineEvent, type ScheduleMaker, StageModel } from '../dist/pipeline/index.ts';
 import {
   type ActivationPolicy,
   type AnyModule,
   collectUnits,
   type Module,
+  type Parameter,
   parametersOutsideUnits,
+  type Unit,
   type ValueSource,
 } from '../nn/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
@@ -16,7 +18,8 @@ import type { Tensor } from '../tensor/index.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
 import { pipelineGroup } from './mesh.ts';
-import { answersFor, sumsAgreement } from './modelSums.ts';
+import { shareModel, withRule } from './modelParts.ts';
+import { sumsAgreement, writesFor } from './modelSums.ts';
 import { EnginePipeline } from './pipelining.ts';
 import { createStore } from './placement.ts';
 import { checkCompressedStates } from './precision/compressedAllowed.ts';
@@ -43,9 +46,16 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly observer?: StoreObserver;
   /** The ranks of this process's pipeline in its order; default: as `parallel.pp` divides the ranks of `context.world`. */
   readonly pipeline?: Group;
+  /** A pipeline schedule of your own in place of `parallel.pipeline.schedule`: checked before it runs. */
+  readonly pipelineSchedule?: ScheduleMaker;
+  /**
+   * For layers of your own: the ranks that each have a copy of a parameter and a part of its gradient, which is the sum over them; null: those
+   * that `parallel:` says. The group has all copies there are. The same answer on all ranks of the group.
+   */
+  readonly gradientGroup?: (parameter: Parameter) => Group | null;
   /** Hears every action of the pipeline's schedule when this rank is done with it. */
   readonly onPipelineEvent?: (event: PipelineEvent) => void;
-  /** Who shares each batch with this process; default: the ranks of `context.world`, as `parallel:` divides them. */
+  /** Who trains on each batch with this process; default: the ranks of `context.world`, as `parallel:` divides them. */
   readonly ranks?: DataRanks;
   /** Called by `engine.criterion`; not needed when the model returns its loss. */
   readonly criterion?: Criterion<Output, Label>;
@@ -61,6 +71,10 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 ): Engine<Input, Output, Label> {
   const { context, model } = options;
   const { config } = context;
+  const ranks = options.ranks ?? (options.pipeline === undefined ? dataRanks(context) : noOtherRanks);
+  const { experts, copiesOf: copiesInMesh } = shareModel(context, model as AnyModule, ranks);
+  const { gradientGroup } = options;
+  const copiesOf = gradientGroup === undefined ? copiesInMesh : withRule(context, copiesInMesh, gradientGroup);
   const units = collectUnits(model as AnyModule);
   const outside = parametersOutsideUnits(model as AnyModule, units);
   if (outside.length > 0) {
@@ -81,14 +95,15 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
   if (forTraining) checkCompressedStates(context, updates.optimizer);
   const group = options.pipeline ?? pipelineGroup(context);
   const pipeline =
-    group === null || group.size === 1 ? null : new EnginePipeline<Input>(context, model as AnyModule, units, group);
-  const agree = sumsAgreement(context, model as AnyModule, pipeline);
-  const ranks = options.ranks ?? (options.pipeline === undefined ? dataRanks(context) : noOtherRanks);
-  const own = { model: pipeline?.stage ?? model, units: pipeline?.stage.units ?? units };
-  const store = createStore(own.model as AnyModule, own.units, context, updates, {
+    group === null || group.size === 1
+      ? null
+      : new EnginePipeline<Input>(context, model as AnyModule, units, group, options.pipelineSchedule);
+  const agree = sumsAgreement(context, model as AnyModule, pipeline, experts);
+  const held = pipeline?.stage ?? heldOf(model as AnyModule, units);
+  const store = createStore(held, pipeline?.stage.units ?? units, context, updates, {
     ...options,
     forTraining,
-    ranks,
+    ...(copiesOf === null ? {} : { copiesOf }),
     ...(agree === undefined ? {} : { agree }),
   });
   pipeline?.open(store, options.onPipelineEvent);
@@ -102,8 +117,14 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     accumulation: pipeline === null ? config.memory.accumulation : 'horizontal',
     ranks,
     ...(pipeline === null ? {} : { pipeline }),
-    answers: answersFor(context, pipeline),
+    answers: writesFor(context, pipeline, copiesOf, (parameter) => (gradientGroup?.(parameter) ?? null) !== null),
   });
+}
+
+/** The model, or what this rank has of it where others have some of its parameters. */
+function heldOf(model: AnyModule, units: readonly Unit[]): AnyModule {
+  const isWhole = model.parameters().every(({ isHere }) => isHere);
+  return isWhole ? model : new StageModel(model, units, [{ first: 0, end: units.length }]);
 }
 
 /** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */

@@ -2,6 +2,7 @@
 import { type Communicator, connect, type Group } from '../dist/index.ts';
 import { type Degrees, type Mesh, MeshLayout, makeMesh } from '../dist/mesh.ts';
 import type { Context } from './launch.ts';
+import { asksForTiers } from './placement.ts';
 
 const known = new WeakMap<Context, Mesh>();
 
@@ -29,9 +30,11 @@ export function meshOf(context: Context): Mesh {
 function sharedSettings({ config, dtype }: Context): unknown {
   const { model, data, train, optimizer, lossScale, schedule, parallel, seed, memory } = config;
   const { cache: _, ...read } = data;
+  const inUnits = parallel.tp * parallel.sp * parallel.ep;
   return {
     ...{ seed, precision: dtype, model, data: read, train, optimizer, lossScale, schedule, parallel },
-    memory: { accumulation: memory.accumulation },
+    // Where units communicate, ranks also watch their first micro-batch together, or none does.
+    memory: { accumulation: memory.accumulation, ...(inUnits > 1 ? { 'in tiers': asksForTiers(memory) } : {}) },
   };
 }
 

@@ -10,6 +10,7 @@ import {
   type PipelineLayout,
   PipelineRunner,
   type PipelineStep,
+  type ScheduleMaker,
   SharedGradients,
   StageModel,
   sharedUnitOf,
@@ -36,13 +37,13 @@ export class EnginePipeline<Input> {
   readonly #shared: Unit | null;
   #placed: { readonly store: ParameterStore; readonly runner: PipelineRunner<Input> } | null = null;
 
-  /** After the optimizer's groups are fixed: frozen parameters have no gradients to agree on. */
-  constructor(context: Context, model: AnyModule, units: readonly Unit[], group: Group) {
+  /** After the optimizer's groups are fixed: frozen parameters have no gradients to agree on. `maker` makes another schedule than the configured one. */
+  constructor(context: Context, model: AnyModule, units: readonly Unit[], group: Group, maker?: ScheduleMaker) {
     const { parallel, train } = context.config;
     const { schedule, chunks, cuts } = parallel.pipeline;
     const sequence = isSequenceModel(model) ? (model as unknown as SequenceModel<Input>) : null;
     this.layout = layOutPipeline(units, sequence?.stages ?? null, {
-      schedule,
+      schedule: maker ?? schedule,
       cuts,
       ranks: group.size,
       microBatches: train.accumulate,

@@ -7,7 +7,7 @@ import { hostMemory } from '../core/hostMemory.ts';
 
 import { formatBytes } from '../core/units.ts';
 import { alone, type World } from '../dist/index.ts';
-import { type Kept, type ReduceWhen, ReplicatedStore, ShardedStore } from '../dist/zero/index.ts';
+import { type Copies, type Kept, type ReduceWhen, ReplicatedStore, ShardedStore } from '../dist/zero/index.ts';
 import type { PlacementPolicy } from '../memory/index.ts';
 import { native } from '../native/load.ts';
 import { type AnyModule, initialValues, type Parameter, type Unit, type ValueSource } from '../nn/index.ts';
@@ -22,7 +22,6 @@ import type { ParameterStore } from '../offload/store.ts';
 import { dtypeBytes } from '../tensor/index.ts';
 import { currentRunId } from './checkpoint/index.ts';
 import type { Context } from './launch.ts';
-import { type DataRanks, noOtherRanks } from './ranks.ts';
 import { placeResident } from './residentFit.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
@@ -32,8 +31,8 @@ export interface StoreOptions {
   readonly forTraining: boolean;
   /** Where ranks that share no batch with this one hold other parts of the model. */
   readonly agree?: SumsAgreement;
-  /** Who shares each batch. Default: nobody else. */
-  readonly ranks?: DataRanks;
+  /** Who else has copies of each parameter; absent: nobody. */
+  readonly copiesOf?: (parameter: Parameter) => Copies;
 }
 
 /** The store that `memory:` and `parallel:` ask for. */
@@ -45,15 +44,14 @@ export function createStore(
   options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
-  const { agree, ranks = noOtherRanks, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
+  const { agree, copiesOf, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
   const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
   const below = (kept: Kept): ParameterStore => createBelow(kept, context, updates, options);
-  if (ranks.shards === null) return below({ model, units, groupOf, values, takenBytes: 0 });
+  if (copiesOf === undefined) return below({ model, units, groupOf, values, takenBytes: 0 });
   const { zero } = config.parallel;
   const shared = {
     ...{ model, units, groupOf, values, below, dtype, device },
-    group: ranks.shards,
-    replicas: ranks.replicas,
+    copiesOf,
     reduce: reduceWhen(config),
     threads: context.optimizerThreads,
     ...(agree === undefined ? {} : { agree }),

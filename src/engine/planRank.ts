@@ -155,7 +155,7 @@ function dividedPart(options: PartOptions, own: readonly Unit[], order: VisitOrd
     };
   }
   const flats = layFlats(own, groupOf);
-  const shards = new ShardModel(own, flats, 0, ranks);
+  const shards = new ShardModel(own, flats, [{ rank: 0, size: ranks }]);
   const stage = zero as 1 | 2 | 3;
   const flatsOf = (unit: number): readonly Flat[] => shards.flatsOf(unit);
   const shardBytes = (unit: number): number =>

@@ -1,9 +1,10 @@
-/** The ranks that share each batch, as the training loop sees them. */
+/** The ranks that train on one batch together, as the training loop sees them. */
 
 import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import type { Communicator, Group } from '../dist/index.ts';
-import type { Mesh } from '../dist/mesh.ts';
+import type { Axis, Mesh } from '../dist/mesh.ts';
+import type { Copies } from '../dist/zero/index.ts';
 import { noGrad, ops, scope } from '../tensor/index.ts';
 import type { Context } from './launch.ts';
 import { jobSize, meshOf } from './mesh.ts';
@@ -19,20 +20,35 @@ export interface Peers {
   exchange<Value>(value: Value): Value[];
 }
 
-/** Those that share each batch: they run the same model, or the same part of it. */
+/**
+ * Those that have tokens of their own of each batch (dp, sp and ep): they run the same model, or the same part of it, and average their
+ * losses and gradients.
+ */
 export interface DataRanks extends Peers {
   /** All processes of the job, which may hold other parts of the model. */
   readonly everyone: Peers;
-  /** The ranks that each hold a part of one copy of the states; null where nobody else is there. */
-  readonly shards: Group | null;
-  /** The ranks with the same part of other copies; null where there is one copy. */
-  readonly replicas: Group | null;
+  /** Which rows of each batch this process gets: part `rank` of `size`. Ranks of one sequence get the same. */
+  readonly rows: { readonly rank: number; readonly size: number };
+  /** Null where nobody else is there. */
+  readonly groups: DataGroups | null;
+}
+
+export interface DataGroups {
+  /** All of them. */
+  readonly tokens: Group;
+  /** Those that share each sequence, and those that share the experts: of one rank where there are none. */
+  readonly sequence: Group;
+  readonly experts: Group;
+  /** Who has copies of a parameter that is on all of them. */
+  readonly copies: Copies;
+  /** Who has copies of an expert. */
+  readonly expertCopies: Copies;
 }
 
 const nobody: Peers = { rank: 0, size: 1, sum: (values) => [...values], exchange: (value) => [value] };
 
 /** Nobody else. */
-export const noOtherRanks: DataRanks = { ...nobody, everyone: nobody, shards: null, replicas: null };
+export const noOtherRanks: DataRanks = { ...nobody, everyone: nobody, rows: { rank: 0, size: 1 }, groups: null };
 
 /** The ranks of `group`, in its order. */
 function peersIn(group: Group, communicator: Communicator): Peers {
@@ -65,7 +81,7 @@ export const meanOver = (ranks: Peers, value: number): number => ranks.sum([valu
 const known = new WeakMap<Context, DataRanks>();
 
 /**
- * The ranks that share batches with this process, as `parallel:` divides them; they meet at the first call. Throws
+ * The ranks that train on batches with this process, as `parallel:` divides them; they meet at the first call. Throws
  * `E_CONFIG` when the degrees do not multiply to the number of ranks.
  */
 export function dataRanks(context: Context): DataRanks {
@@ -79,41 +95,67 @@ export function dataRanks(context: Context): DataRanks {
 
 function meet(context: Context): DataRanks {
   const { config } = context;
-  const { dp } = config.parallel;
+  const { dp, sp, ep } = config.parallel;
   const alone = jobSize(context) === 1;
-  if (alone) checkCopies(config.parallel, 1);
-  if (alone && (dp === 'auto' || dp === 1)) return noOtherRanks;
+  if (alone) checkCopies(config.parallel, 1, 'dp');
+  if (alone && (dp === 'auto' || dp === 1) && sp === 1 && ep === 1) return noOtherRanks;
   return divideRanks(meshOf(context), config.parallel);
 }
 
 type Degrees = Config['parallel'];
 
-function checkCopies({ zero, replicate }: Pick<Degrees, 'zero' | 'replicate'>, size: number): void {
+function checkCopies({ zero, replicate }: Pick<Degrees, 'zero' | 'replicate'>, size: number, what: string): void {
   if (size % replicate === 0 && (replicate === 1 || zero > 0)) return;
-  const why = zero === 0 ? 'zero 0 divides nothing' : `dp ${size} / replicate ${replicate} is not whole`;
+  const why = zero === 0 ? 'zero 0 divides nothing' : `${what} ${size} / replicate ${replicate} is not whole`;
   throw new TierraError('E_CONFIG', `parallel.replicate: ${replicate} copies of what zero divides, but ${why}`, {
     hint: 'Give a divisor of dp, such as the number of nodes, or leave it at 1.',
   });
 }
 
-/** The groups of data parallelism in a mesh. Called by all its ranks, with the same settings. */
-export function divideRanks(mesh: Mesh, { zero, replicate }: Degrees): DataRanks {
+/** Outermost first. */
+const dataAxes = ['dp', 'sp', 'ep'] as const satisfies readonly Axis[];
+
+/** The groups of those that have tokens of their own. Called by all ranks of a mesh, with the same settings. */
+export function divideRanks(mesh: Mesh, { zero, replicate }: Pick<Degrees, 'zero' | 'replicate'>): DataRanks {
+  const { communicator, coordinate, layout } = mesh;
+  const { dp, ep } = layout.degrees;
+  const copiesAlong = (along: readonly Axis[]): Copies => divideCopies(mesh, along, { zero, replicate });
+  const tokens = mesh.group(...dataAxes);
+  const ranks = {
+    ...peersIn(tokens, communicator),
+    everyone: peersIn(communicator.all, communicator),
+    rows: { rank: coordinate.dp * ep + coordinate.ep, size: dp * ep },
+  };
+  const copies = copiesAlong(dataAxes);
+  if (tokens.size === 1) return { ...ranks, groups: null };
+  // Each expert is on one of the ranks along ep.
+  const expertCopies = ep === 1 ? copies : copiesAlong(['dp', 'sp']);
+  return {
+    ...ranks,
+    groups: { tokens, sequence: mesh.group('sp'), experts: mesh.group('ep'), copies, expertCopies },
+  };
+}
+
+/** One copy on all ranks along these axes, or `replicate` copies, each on ranks that follow each other. */
+function divideCopies(
+  mesh: Mesh,
+  along: readonly Axis[],
+  { zero, replicate }: Pick<Degrees, 'zero' | 'replicate'>,
+): Copies {
   const { communicator, layout } = mesh;
-  const { dp } = layout.degrees;
-  checkCopies({ zero, replicate }, dp);
-  const all = mesh.group('dp');
-  const ranks = { ...peersIn(all, communicator), everyone: peersIn(communicator.all, communicator) };
-  if (dp === 1) return { ...ranks, shards: null, replicas: null };
-  if (replicate === 1) return { ...ranks, shards: all, replicas: null };
-  const shardSize = dp / replicate;
+  const all = mesh.group(...along);
+  const named = along.filter((axis) => axis === 'dp' || layout.degrees[axis] > 1);
+  checkCopies({ zero, replicate }, all.size, named.join(' x '));
+  if (replicate === 1) return { shards: all, replicas: null };
+  const shardSize = all.size / replicate;
   const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-  const batches = layout.partition(['dp']);
-  const copies = batches.flatMap((ranks) =>
+  const batches = layout.partition(along);
+  const parts = batches.flatMap((ranks) =>
     range(replicate).map((copy) => range(shardSize).map((at) => ranks[copy * shardSize + at]!)),
   );
   const same = batches.flatMap((ranks) =>
     range(shardSize).map((at) => range(replicate).map((copy) => ranks[copy * shardSize + at]!)),
   );
-  const shards = communicator.split('shards', copies)!;
-  return { ...ranks, shards, replicas: communicator.split('replicas', same) };
+  const shards = communicator.split('shards', parts)!;
+  return { shards, replicas: communicator.split('replicas', same) };
 }

@@ -78,12 +78,12 @@ async function trainRecorded(context: Context, recording: Recording, signal: Abo
       batchSize: config.train.batchSize,
       seed: config.seed,
       shuffle: config.data.shuffle,
-      rank: ranks.rank,
-      ranks: ranks.size,
+      rank: ranks.rows.rank,
+      ranks: ranks.rows.size,
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps, record };
-    using observation = observe(config, progress, context.device, ranks.rank);
+    using observation = observe(config, progress, context.device, everyone.rank);
     using engine = await startEngine(run, corpus.train, observation);
     const tooMuch = memoryWarning(hostNeed(engine.store, context.device), memoryBefore, config);
     if (tooMuch !== null) progress.warn(tooMuch, { kind: 'memory' });
@@ -123,7 +123,7 @@ async function startEngine(run: Run, dataset: TokenDataset, { observer }: Observ
   try {
     const values = weights === null ? {} : { values: weights.values };
     const engine: LanguageEngine = initialize({ context, model: built.model, totalSteps, observer, ...values });
-    const { rank, size } = dataRanks(context);
+    const { rank, size } = dataRanks(context).rows;
     const { batchSize } = config.train;
     const sample = new BatchSource(dataset, { batchSize, seed: config.seed, rank, ranks: size }).next();
     scope(() => engine.train().prepare(tokenTensors(sample, context.device), { together: true }));
@@ -183,6 +183,8 @@ async function showSample(
   signal: AbortSignal,
 ): Promise<void> {
   const inStages = config.parallel.pp > 1 ? { forward: engine.eval().forward.bind(engine) } : {};
+  // Every rank writes the sample by itself, from whole sequences.
+  built.model.sequence = null;
   const generator = { model: built.model, store: engine.store, device: context.device, ...inStages };
   const text = await sampleText(generator, tokenizer, config.sample, signal);
   progress.note(`a sample of what it learned:\n\n${text}\n`);

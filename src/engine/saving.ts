@@ -70,19 +70,18 @@ export function saveCheckpoint(
     'text' in file ? contentFile(file.path, file.text) : copiedFile(file.path, file.from),
   );
   const { everyone } = ranks;
-  const { zero, pp, tp } = config.parallel;
-  if ((zero === 0 || ranks.shards === null) && pp === 1 && tp === 1) {
+  const { zero, pp, tp, ep } = config.parallel;
+  if ((zero === 0 || ranks.groups === null) && pp === 1 && tp === 1 && ep === 1) {
     const files = [...small, ...wholeTensors(entries, context)];
     return onFirstRank(everyone, () => writeCheckpoint(output, step, { manifestFields: fields, files }, policy));
   }
-  // Of several copies of the states the first one is written.
-  const isWriter = zero === 0 ? ranks.rank === 0 : (ranks.replicas?.rank ?? 0) === 0;
+  const own = entries.filter(({ parameter }) => engine.answers(parameter));
+  const isWriter = own.length > 0;
   const writing = everyone.exchange(isWriter);
   const part = {
     writer: writing.slice(0, everyone.rank).filter(Boolean).length,
     writers: writing.filter(Boolean).length,
   };
-  const own = entries.filter(({ parameter }) => engine.answers(parameter));
   const files = isWriter ? [...(everyone.rank === 0 ? small : []), ...partTensors(own, context, part)] : [];
   return saveTogether(everyone, { output, step, fields, policy, files, isWriter, ...part });
 }

@@ -178,7 +178,9 @@ export class Trainer<Batch = unknown> {
     const outcome = engine.step((ended) => {
       // Read once and last: on a GPU each reading waits for the device.
       const ownLoss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
-      [loss, tokens] = engine.ranks.sum([ownLoss / engine.ranks.size, ownTokens]) as [number, number];
+      const { size, rows } = engine.ranks;
+      // Ranks that share sequences have been given the same rows.
+      [loss, tokens] = engine.ranks.sum([ownLoss / size, (ownTokens * rows.size) / size]) as [number, number];
       if (!this.#isBad(ended, loss)) return;
       const lossOf = (microBatch: number): Tensor => task.loss(engine, batches[microBatch]!);
       const { nonFinite, nonFiniteParameters = nonFinite === null ? [] : [nonFinite] } = ended;

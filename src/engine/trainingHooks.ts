@@ -49,7 +49,7 @@ export function evaluating(config: Config, validation: TokenDataset | null, prog
     const step = trainer.engine.steps;
     if (step === evaluated) return;
     evaluated = step;
-    const { rank, size } = trainer.engine.ranks;
+    const { rank, size } = trainer.engine.ranks.rows;
     // Where there is less than a sequence for each rank, all look at the same.
     const share = validation.sequences >= size ? { rank, ranks: size } : { rank: 0, ranks: 1 };
     const most = Math.min(batchSize, validation.sequences);

@@ -62,6 +62,7 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
   readonly drop: Dropout;
   readonly #headSize: number;
   readonly #dropout: number;
+  readonly #drawApart = layers().drawApart;
 
   constructor(config: Gpt2Config) {
     super();
@@ -85,7 +86,9 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
       .chunk(this.c_attn.call(x), 3, 2)
       .map((part) => splitHeads(part, part.size(2) / this.#headSize));
     const options = { causal: true, dropout: this.training ? this.#dropout : 0 };
-    const mixed = attend([query!, key!, value!], null, { cache, layer, sequence }, options, start);
+    const mixed = this.#drawApart(() =>
+      attend([query!, key!, value!], null, { cache, layer, sequence }, options, start),
+    );
     return this.drop.call(this.c_proj.call(mixed));
   }
 }

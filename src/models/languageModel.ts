@@ -42,8 +42,8 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   /** The `config.json` that the model was built from, completed; null for a model made from its class. */
   hfConfig: HfConfig | null = null;
   /**
-   * How other ranks hold the other parts of every sequence; null: ids are whole sequences. With it the loss is the mean over
-   * this rank's tokens.
+   * How other ranks have the other parts of every sequence; null: nobody has. Batches are whole sequences in any case: the model takes
+   * this rank's tokens of them. Logits are then of these tokens, and the loss is this rank's share, of which the ranks' mean is the loss.
    */
   sequence: ShardedSequence | null = null;
   abstract readonly embedding: EmbeddingUnit;
@@ -62,13 +62,15 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   runStage(index: number, x: Tensor | null, { ids, labels, cache, start = 0 }: TokenBatch): Tensor {
     const { sequence } = this;
     if (x === null) {
-      this.#checkLength(start + ids.size(1) * (sequence?.parts ?? 1));
-      return this.embedding.call(ids, start, sequence);
+      this.#checkLength(start + ids.size(1));
+      return this.embedding.call(sequence?.split(ids, 1) ?? ids, start, sequence);
     }
     const layer = index - 1;
     const block = this.blocks[layer];
     if (block !== undefined) return block.call(x, { start, cache: cache ?? null, layer, sequence });
-    return this.head.call(x, labels ?? null);
+    if (sequence === null || labels === undefined) return this.head.call(x, labels ?? null);
+    const own = sequence.split(labels, 1);
+    return sequence.shareOfLoss(this.head.call(x, own), own);
   }
 
   forward(batch: TokenBatch): Tensor {

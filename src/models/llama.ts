@@ -86,6 +86,7 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
   readonly #config: LlamaConfig;
   readonly #rotary: Rotary;
   readonly #enter = layers().enter;
+  readonly #drawApart = layers().drawApart;
 
   constructor(config: LlamaConfig, rotary: Rotary) {
     super();
@@ -117,12 +118,14 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
     const query = headsOf(this.q_proj.call(entered));
     const key = headsOf(this.k_proj.call(entered));
     const value = headsOf(this.v_proj.call(entered));
-    const mixed = attend(
-      [this.q_norm?.call(query) ?? query, this.k_norm?.call(key) ?? key, value],
-      this.#rotary,
-      { cache, layer, sequence },
-      { causal: true, window, dropout: this.training ? this.#config.attention_dropout : 0 },
-      start,
+    const mixed = this.#drawApart(() =>
+      attend(
+        [this.q_norm?.call(query) ?? query, this.k_norm?.call(key) ?? key, value],
+        this.#rotary,
+        { cache, layer, sequence },
+        { causal: true, window, dropout: this.training ? this.#config.attention_dropout : 0 },
+        start,
+      ),
     );
     return this.o_proj.call(mixed);
   }

@@ -37,3 +37,4 @@ export {
   type UnitHost,
   type UnitOptions,
 } from './unit.ts';
+export { isWatched, watching } from './watching.ts';

@@ -48,6 +48,8 @@ export interface LayerFactory {
   ): LinearLayer;
   /** What several layers cut `out` take goes through this once, so that its gradient is summed once. */
   enter(x: Tensor): Tensor;
+  /** What is drawn at random in `body` is for heads or features of this rank's own. */
+  drawApart<Result>(body: () => Result): Result;
   /** Norms inside cut heads: every rank uses the weight `[size]` on heads of its own. */
   headNorm(size: number, epsilon: number): Module<[Tensor], Tensor>;
   /** Rows of a vocabulary. */
@@ -66,6 +68,7 @@ const whole: LayerFactory = {
   linear: (inFeatures, outFeatures, options) => new Linear(inFeatures, outFeatures, options),
   linearInOut: (inFeatures, outFeatures, init, biasInit) => new LinearInOut(inFeatures, outFeatures, init, biasInit),
   enter: (x) => x,
+  drawApart: (body) => body(),
   headNorm: (size, epsilon) => new RMSNorm(size, epsilon),
   embedding: (vocabulary, width, init) => new Embedding(vocabulary, width, init),
   head: (width, vocabulary, { init, weight }) =>

@@ -26,6 +26,8 @@ export class Parameter {
   readonly whole: WholeOf | null;
   /** False freezes it: no gradient, no optimizer state. */
   trainable = true;
+  /** False: another rank has it. It keeps its place, name and shape in the model, and never gets memory here. */
+  isHere = true;
   /** The path of its first occurrence in the model, set by `nameParameters`. */
   name = '';
   #tensor: Tensor | null = null;

@@ -46,12 +46,12 @@ export interface PlaceOptions {
   readonly values?: ValueSource;
 }
 
-/** Gives every unplaced parameter memory on `device` and its first values. */
+/** Gives every unplaced parameter that this rank has memory on `device` and its first values. */
 export function placeParameters(model: AnyModule, options: PlaceOptions): void {
   const { seed, dtype, device, values = (parameter) => initialValues(parameter, seed, dtype) } = options;
   nameParameters(model);
   for (const parameter of model.parameters()) {
-    if (parameter.isPlaced) continue;
+    if (parameter.isPlaced || !parameter.isHere) continue;
     parameter.place(noGrad(() => scope(() => ops.to(values(parameter), { dtype, device }))));
   }
 }

@@ -21,6 +21,9 @@ export class RandomKeys {
   #microBatch = 0;
   /** Calls so far, by micro-batch and unit. */
   readonly #uses = new Map<number, Map<number, number>>();
+  /** What the generator was last put to for a unit, and how often it went apart since; null where the unit draws nothing. */
+  #state: bigint | null = null;
+  #apart = 0;
   /** The device whose default generator is keyed. */
   device: DeviceName = 'cpu';
 
@@ -48,8 +51,27 @@ export class RandomKeys {
 
   /** Puts the generator into the state of `key`, if the unit draws random numbers at all. */
   apply(unit: Unit, key: RandomKey): void {
+    this.#state = null;
     if (!unit.module.training || !drawsRandom(unit)) return;
-    native().seed(this.device, mixIntegers(key.seed, key.step, key.microBatch, key.unit, key.use));
+    this.#state = mixIntegers(key.seed, key.step, key.microBatch, key.unit, key.use);
+    this.#apart = 0;
+    native().seed(this.device, this.#state);
+  }
+
+  /**
+   * Inside a unit: `body` draws numbers of branch `branch`'s own, and afterwards all branches go on with the same ones. For what
+   * ranks have different parts of, between what they have copies of.
+   */
+  apart<Result>(branch: number, body: () => Result): Result {
+    if (this.#state === null) return body();
+    const number = ++this.#apart;
+    const stateOf = (of: number): bigint => mixIntegers(Number(BigInt.asIntN(53, this.#state!)), number, of);
+    native().seed(this.device, stateOf(branch + 1));
+    try {
+      return body();
+    } finally {
+      native().seed(this.device, stateOf(0));
+    }
   }
 }
 

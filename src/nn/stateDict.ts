@@ -3,9 +3,10 @@ import { nearest } from '../core/nearest.ts';
 import { noGrad, ops, type Tensor } from '../tensor/index.ts';
 import type { AnyModule } from './module.ts';
 
-/** Placed parameters by name, tied ones once at their first path. The tensors are the model's own: not copies. */
+/** Placed parameters by name, tied ones once at their first path, without those that other ranks have. The tensors are the model's own: not copies. */
 export function stateDict(model: AnyModule): Map<string, Tensor> {
-  return new Map(Array.from(model.namedParameters(), ([name, parameter]) => [name, parameter.tensor]));
+  const here = Array.from(model.namedParameters()).filter(([, { isHere }]) => isHere);
+  return new Map(here.map(([name, parameter]) => [name, parameter.tensor]));
 }
 
 /**

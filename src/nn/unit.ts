@@ -22,7 +22,7 @@ export class Unit {
   index = -1;
   /** The module's path in the model. */
   name = '';
-  /** Its parameters, tied ones included, each once. */
+  /** Its parameters, tied ones included, each once; without those that other ranks have. */
   parameters: readonly Parameter[] = [];
   /** It computes nothing: it is there to hand gradients over that were summed elsewhere. */
   gradientsOnly = false;
@@ -69,7 +69,7 @@ function visit(module: AnyModule, path: string, units: Set<Unit>): void {
   } else if (!units.has(unit)) {
     unit.index = units.size;
     unit.name = path === '' ? 'model' : path;
-    unit.parameters = module.parameters();
+    unit.parameters = module.parameters().filter(({ isHere }) => isHere);
     units.add(unit);
   }
 }
@@ -78,6 +78,6 @@ function visit(module: AnyModule, path: string, units: Set<Unit>): void {
 export function parametersOutsideUnits(model: AnyModule, units: readonly Unit[]): string[] {
   const inside = new Set(units.flatMap((unit) => unit.parameters));
   return Array.from(model.namedParameters())
-    .filter(([, parameter]) => !inside.has(parameter))
+    .filter(([, parameter]) => parameter.isHere && !inside.has(parameter))
     .map(([name]) => name);
 }

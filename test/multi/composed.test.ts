@@ -1,108 +1,175 @@
-/** Data, pipeline and tensor parallelism, ZeRO and tiers on one mesh: one script, the numbers of one process. */
+/**
+ * All axes, ZeRO and tiers on one mesh: one script, the numbers of one process. Processes are dear to start, so one set of four ranks
+ * runs every case that four can, and one of eight the rest.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nativeIsBuilt } from '../../src/native/load.ts';
 import { runRanks } from './ranks.ts';
-import { type MeshCase, type MeshResult, run } from './scripts/composed.ts';
+import { type MeshCase, type MeshResult, type ModelName, run } from './scripts/composed.ts';
 
 type Results = Readonly<Record<string, MeshResult>>;
 type Parallel = MeshCase['parallel'];
 
-const together = (size: number, cases: readonly MeshCase[]): Promise<Results[]> =>
-  runRanks<Results>(size, 'scripts/composed.ts', { input: cases, timeoutSeconds: 300 });
+const folder = mkdtempSync(path.join(tmpdir(), 'tierra-mesh-'));
+const steps = 20;
+const nothing = { gpuParameters: 0, gpuStates: 0 };
+const memories = {
+  cpu: { gpu: '8MiB', cpu: '16MiB', policy: 'static', static: nothing },
+  disk: {
+    ...{ gpu: '8MiB', cpu: '16MiB', nvme: { path: path.join(folder, 'swap'), size: '64MiB' } },
+    ...{ policy: 'static', static: { ...nothing, hostParameters: 0, hostStates: 0 } },
+  },
+} as const satisfies Record<string, MeshCase['memory']>;
 
-const steps = 5;
-const tiers = { gpu: '8MiB', cpu: '16MiB', policy: 'auto' } as const;
-
-const nameOf = (parallel: Parallel, memory?: object): string =>
-  Object.entries(parallel)
-    .map(([key, value]) => `${key} ${value}`)
-    .concat(memory === undefined ? [] : ['tiers'])
-    .join(', ');
-const mesh = (model: MeshCase['model'], parallel: Parallel, memory?: MeshCase['memory']): MeshCase => ({
-  ...{ name: nameOf(parallel, memory), parallel, model, steps, ...(memory === undefined ? {} : { memory }) },
+const nameOf = (model: string, parallel: Parallel, memory?: string): string =>
+  [
+    model,
+    ...Object.entries(parallel).map(([key, value]) => `${key} ${value}`),
+    ...(memory ? [`on ${memory}`] : []),
+  ].join(', ');
+const mesh = (model: ModelName, parallel: Parallel, memory?: keyof typeof memories): MeshCase => ({
+  ...{ name: nameOf(model, parallel, memory), parallel, model, steps },
+  ...(memory === undefined ? {} : { memory: memories[memory] }),
 });
 
-function expectEqual(all: readonly Results[], name: string, serial: MeshResult): void {
+const onFour = [
+  // Each mode by itself.
+  mesh('gpt', { dp: 4 }),
+  mesh('gpt', { tp: 4 }),
+  mesh('gpt', { pp: 4 }),
+  mesh('gpt', { sp: 4, sequence: 'scores' }),
+  mesh('gpt', { sp: 4, sequence: 'heads' }),
+  mesh('gpt', { sp: 4, sequence: 'ring' }),
+  mesh('mixtral', { ep: 4 }),
+  mesh('mixtral', { dp: 4 }),
+  // Two axes, ZeRO, tiers.
+  mesh('gpt', { dp: 2, tp: 2, zero: 1 }, 'cpu'),
+  mesh('gpt', { dp: 2, pp: 2, zero: 3 }),
+  mesh('gpt', { dp: 2, pp: 2, zero: 1 }, 'disk'),
+  mesh('gpt', { pp: 2, tp: 2 }, 'cpu'),
+  mesh('gpt', { dp: 2, sp: 2, zero: 3 }),
+  mesh('gpt', { dp: 2, sp: 2, sequence: 'heads', zero: 1 }, 'disk'),
+  mesh('gpt', { dp: 2, sp: 2, zero: 2, replicate: 2 }),
+  mesh('llama', { sp: 2, tp: 2, sequence: 'heads' }),
+  mesh('llama', { sp: 2, pp: 2, sequence: 'scores' }),
+  mesh('mixtral', { dp: 2, ep: 2, zero: 1 }, 'cpu'),
+  mesh('mixtral', { dp: 2, ep: 2, zero: 3 }),
+  mesh('mixtral', { ep: 2, tp: 2, zero: 3 }, 'disk'),
+  mesh('mixtral', { ep: 2, pp: 2 }),
+  mesh('mixtral', { ep: 2, sp: 2, zero: 3 }),
+  // The embedding is the head too.
+  mesh('tied', { pp: 2, tp: 2 }),
+  mesh('tied', { pp: 2, sp: 2 }),
+];
+
+/** Ranks with copies drop the same, ranks with heads or tokens of their own drop other things. */
+const dropping = [mesh('dropping', { tp: 4 }), mesh('dropping', { sp: 2, tp: 2, sequence: 'heads' })];
+
+/** One step each, from the checkpoint of the one before. */
+const legs = [
+  ...[{ tp: 2 }, { ep: 2 }, { sp: 2, zero: 3 }, { ep: 4 }, { pp: 2 }, { ep: 2, pp: 2 }, { sp: 2, tp: 2 }, { zero: 3 }],
+  ...[{ ep: 2, zero: 3 }, { pp: 2, zero: 1 }, { sp: 4 }, { ep: 2, tp: 2, zero: 2 }, { ep: 2, sp: 2, zero: 1 }],
+  ...[{ pp: 2, tp: 2 }, { zero: 0 }, { tp: 2, zero: 3 }],
+].map(
+  (parallel: Parallel, leg): MeshCase => ({
+    ...{ name: `leg ${leg}, ${nameOf('mixtral', parallel)}`, model: 'mixtral', parallel, folder, steps: 1 },
+    ...(leg === 0 ? {} : { from: leg }),
+  }),
+);
+
+const onEight = [
+  mesh('gpt', { dp: 2, pp: 2, tp: 2 }),
+  mesh('gpt', { dp: 2, pp: 2, tp: 2, zero: 1 }, 'cpu'),
+  mesh('gpt', { sp: 2, pp: 2, tp: 2 }),
+  mesh('mixtral', { ep: 2, sp: 2, tp: 2, zero: 3 }),
+];
+
+const together = (size: number, cases: readonly MeshCase[]): Promise<Results[]> =>
+  runRanks<Results>(size, 'scripts/composed.ts', { input: cases, timeoutSeconds: 1200 });
+
+const serialOf = async (model: ModelName, count: number): Promise<MeshResult> =>
+  (await run(null, [{ name: 'serial', parallel: {}, model, steps: count }])).serial!;
+
+/** Whatever two ranks have whole is the same on both: copies stay copies. */
+function expectCopies(all: readonly Results[], name: string): void {
+  const first: Record<string, string> = {};
   for (const results of all) {
-    const { losses, norms } = results[name]!;
-    expect(losses, name).toHaveLength(serial.losses.length);
-    for (const [step, loss] of losses.entries()) {
-      expect(Math.abs(loss - serial.losses[step]!), `${name}, loss of step ${step + 1}`).toBeLessThan(1e-9);
-      expect(Math.abs(norms[step]! - serial.norms[step]!), `${name}, norm of step ${step + 1}`).toBeLessThan(1e-9);
+    const { copies } = results[name]!;
+    for (const [parameter, hash] of Object.entries(copies)) {
+      first[parameter] ??= hash;
+      expect(first[parameter], `${name}, ${parameter}`).toBe(hash);
     }
   }
 }
 
-const serialOf = async (model: MeshCase['model'], count = steps): Promise<MeshResult> =>
-  (await run(null, [{ name: 'serial', parallel: {}, model, steps: count }])).serial!;
+function expectEqual(all: readonly Results[], name: string, serial: MeshResult): void {
+  expectCopies(all, name);
+  for (const results of all) {
+    const { losses, norms } = results[name]!;
+    expect(losses, name).toHaveLength(steps);
+    for (const [step, loss] of losses.entries()) {
+      expect(Math.abs(loss - serial.losses[step]!), `${name}, loss of step ${step + 1}`).toBeLessThan(1e-9);
+      expect(Math.abs(norms[step]! - serial.norms[step]!), `${name}, norm of step ${step + 1}`).toBeLessThan(1e-9);
+    }
+    // Ranks agree to the bit: each of them decides alone whether it clips.
+    expect(norms, name).toEqual(all[0]![name]!.norms);
+  }
+}
 
 describe.skipIf(!nativeIsBuilt())('one mesh', () => {
-  it('of two axes and four ranks trains as one process does', async () => {
-    const cases = [
-      mesh('llama', { tp: 2 }),
-      mesh('llama', { tp: 2, zero: 3 }),
-      mesh('llama', { tp: 2, zero: 1 }, tiers),
-      mesh('llama', { pp: 2 }),
-      mesh('llama', { pp: 2, zero: 1 }),
-      mesh('llama', { pp: 2, zero: 3 }, tiers),
-      mesh('llama', { pp: 2, tp: 2 }),
-      mesh('llama', { pp: 2, tp: 2 }, tiers),
-    ];
-    const serial = await serialOf('llama');
-    expect(serial.norms.some((norm) => norm > 1)).toBe(true);
-    const all = await together(4, cases);
-    for (const { name } of cases) expectEqual(all, name, serial);
-    // Ranks agree to the bit: each of them decides alone whether it clips.
-    for (const { name } of cases) for (const each of all) expect(each[name]!.norms).toEqual(all[0]![name]!.norms);
+  const serial = new Map<ModelName, MeshResult>();
+  let four: Results[] = [];
+
+  beforeAll(async () => {
+    for (const model of ['gpt', 'tied', 'llama', 'mixtral'] as const)
+      serial.set(model, await serialOf(model, Math.max(steps, legs.length + 1)));
+    four = await together(4, [...onFour, ...dropping, ...legs]);
+  }, 1_300_000);
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('has something to clip, and trains', () => {
+    const all = [...serial.values()];
+    expect(all.some(({ clipped }) => clipped > 0)).toBe(true);
+    for (const { losses } of all) expect(new Set(losses).size).toBe(losses.length);
   });
 
-  it('with tied weights, over tensor parallelism and a pipeline', async () => {
-    const cases = [mesh('gpt2', { tp: 2 }), mesh('gpt2', { pp: 2 }), mesh('gpt2', { pp: 2, tp: 2 })];
-    const serial = await serialOf('gpt2');
-    const all = await together(4, cases);
-    for (const { name } of cases) expectEqual(all, name, serial);
+  it.each(onFour)('$name', ({ name, model }) => expectEqual(four, name, serial.get(model)!));
+
+  it('keeps parameters and states where the tiers say', () => {
+    for (const [tier, ending] of [
+      ['host', ' on cpu'],
+      ['nvme', ' on disk'],
+    ] as const) {
+      const names = onFour.map(({ name }) => name).filter((name) => name.endsWith(ending));
+      expect(names.length).toBeGreaterThan(1);
+      for (const name of names) for (const results of four) expect(results[name]!.used[tier], name).toBeGreaterThan(0);
+    }
   });
 
-  it('of three axes and eight ranks', async () => {
-    const cases = [mesh('llama', { dp: 2, pp: 2, tp: 2 }), mesh('llama', { dp: 2, pp: 2, tp: 2, zero: 1 })];
-    const all = await together(8, cases);
-    const serial = await serialOf('llama');
-    for (const { name } of cases) expectEqual(all, name, serial);
+  it.each(dropping)('$name', ({ name }) => {
+    expect(Object.keys(four[0]![name]!.copies).length).toBeGreaterThan(5);
+    expectCopies(four, name);
+    for (const results of four) expect(results[name]!.norms).toEqual(four[0]![name]!.norms);
   });
 
   it('writes checkpoints that any other mesh goes on from', async () => {
-    const folder = mkdtempSync(path.join(tmpdir(), 'tierra-mesh-'));
-    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-    const layouts: readonly Parallel[] = [
-      ...[
-        { tp: 2 },
-        { pp: 2, tp: 2 },
-        { tp: 2, zero: 3 },
-        { pp: 2 },
-        { zero: 2 },
-        { pp: 2, zero: 1 },
-        { tp: 2, zero: 1 },
-      ],
-      ...[{ pp: 2, zero: 3 }, { pp: 2, tp: 2 }, { zero: 3 }, { tp: 2 }, { zero: 0 }, { pp: 2 }],
-    ];
-    const legs = layouts.map(
-      (parallel, leg): MeshCase => ({
-        ...{ name: `leg ${leg}`, model: 'llama', parallel, folder, steps: 1, ...(leg === 0 ? {} : { from: leg }) },
-      }),
-    );
-    const serial = await serialOf('llama', legs.length);
-    const all = await together(4, legs);
-    for (const results of all) {
+    const { losses, norms } = serial.get('mixtral')!;
+    for (const results of four) {
       for (const [leg, { name }] of legs.entries()) {
-        expect(Math.abs(results[name]!.losses[0]! - serial.losses[leg]!), `${name}`).toBeLessThan(1e-9);
-        expect(Math.abs(results[name]!.norms[0]! - serial.norms[leg]!), `${name}`).toBeLessThan(1e-9);
+        expect(Math.abs(results[name]!.losses[0]! - losses[leg]!), name).toBeLessThan(1e-9);
+        expect(Math.abs(results[name]!.norms[0]! - norms[leg]!), name).toBeLessThan(1e-9);
       }
     }
-    const alone = await run(null, [{ ...legs[0]!, name: 'alone', parallel: {}, from: legs.length, folder }]);
-    const next = await serialOf('llama', legs.length + 1);
-    expect(Math.abs(alone.alone!.losses[0]! - next.losses.at(-1)!)).toBeLessThan(1e-9);
+    const alone = await run(null, [{ ...legs[0]!, name: 'alone', parallel: {}, from: legs.length }]);
+    expect(Math.abs(alone.alone!.losses[0]! - losses[legs.length]!)).toBeLessThan(1e-9);
   });
+
+  it('of three and more axes on eight ranks', async () => {
+    const all = await together(8, onEight);
+    for (const { name, model } of onEight) expectEqual(all, name, serial.get(model)!);
+  }, 1_300_000);
 });

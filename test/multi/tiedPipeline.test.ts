@@ -11,7 +11,7 @@ const tiers = { gpu: '8MiB', cpu: '16MiB', policy: 'static', static: { gpuParame
 const deferred = { ...tiers, speculate: 'never' } as const;
 
 const tied = (name: string, parallel: MeshCase['parallel'], memory?: MeshCase['memory']): MeshCase => ({
-  ...{ name, parallel, model: 'gpt2', steps, ...(memory === undefined ? {} : { memory }) },
+  ...{ name, parallel, model: 'tied', steps, ...(memory === undefined ? {} : { memory }) },
 });
 
 describe.skipIf(!nativeIsBuilt())('tied weights on two ranks of a pipeline', { timeout: 600_000 }, () => {
@@ -25,7 +25,7 @@ describe.skipIf(!nativeIsBuilt())('tied weights on two ranks of a pipeline', { t
         ...{ pp: 2, zero: 2, reduce: 'last', pipeline: { schedule: 'zb-h1' } },
       }),
     ];
-    const serial = (await run(null, [{ name: 'serial', parallel: {}, model: 'gpt2', steps }])).serial!;
+    const serial = (await run(null, [{ name: 'serial', parallel: {}, model: 'tied', steps }])).serial!;
     const all = await runRanks<Results>(4, 'scripts/composed.ts', { input: cases, timeoutSeconds: 100 });
     for (const { name } of cases) {
       for (const results of all) {

@@ -29,16 +29,18 @@ export const parallelSchema = z
     dp: orWord('auto', integer({ min: 1 }))
       .default('auto')
       .describe(
-        'Degree of data parallelism: ranks that share each batch. auto takes the ranks that the other degrees leave.',
+        'Degree of data parallelism: ranks that each have all tokens of their part of a batch. auto takes the ranks that the other degrees leave.',
       ),
     zero: integer({ min: 0, max: 3 })
       .default(0)
       .describe(
-        'What data-parallel ranks divide among themselves: 1 optimizer states, 2 gradients too, 3 parameters too; 0 nothing.',
+        'What ranks with other tokens (dp, sp, ep) divide among themselves: 1 optimizer states, 2 gradients too, 3 parameters too; 0 nothing.',
       ),
     replicate: integer({ min: 1 })
       .default(1)
-      .describe('Copies of what zero divides: each is spread over dp / replicate ranks that follow each other.'),
+      .describe(
+        'Copies of what zero divides: each is spread over dp x sp x ep / replicate ranks that follow each other.',
+      ),
     reduce: oneOf(['auto', 'each', 'last'])
       .default('auto')
       .describe(
@@ -46,8 +48,13 @@ export const parallelSchema = z
       ),
     pp: degree('pipeline parallelism'),
     tp: degree('tensor parallelism'),
-    sp: degree('sequence parallelism'),
-    ep: degree('expert parallelism'),
+    sp: degree('sequence parallelism: ranks that each have a part of every sequence'),
+    sequence: oneOf(['ring', 'heads', 'scores'])
+      .default('ring')
+      .describe(
+        'How parallel.sp ranks attend to each other: ring, keys and values go around; heads, all-to-all to all tokens of some heads; scores, whole rows of scores on each rank.',
+      ),
+    ep: degree('expert parallelism: ranks with other rows of a batch that each have a part of the experts'),
     pipeline: pipelineSchema,
     backend: oneOf(['auto', 'nccl', 'gloo'])
       .default('auto')

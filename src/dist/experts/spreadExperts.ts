@@ -1,6 +1,7 @@
 /**
  * Experts over the ranks of a group: rank r of p has experts r·E/p to (r+1)·E/p. Each rank has tokens of its own, as in data
- * parallelism; the tokens go to the experts (GShard, Lepikhin et al. 2020).
+ * parallelism; the tokens go to the experts (GShard, Lepikhin et al. 2020). A group of one sends nothing: all experts are here, and
+ * only the balance of loads is counted over ranks.
  *
  * Gradients. An expert's already has what the tokens of all ranks of the group contribute, so it is summed only over the group's
  * replicas; every other parameter's is summed over all ranks. Both are divided by the number of ranks with tokens of their own.
@@ -40,16 +41,19 @@ export class SpreadExperts implements ExpertExchange {
   }
 
   toExperts(slots: Tensor): Tensor {
+    if (this.group.size === 1) return slots;
     return allToAllInGroup(slots, this.group, 0, 1);
   }
 
   fromExperts(results: Tensor): Tensor {
+    if (this.group.size === 1) return results;
     return allToAllInGroup(results, this.group, 1, 0);
   }
 
   /** Two all-to-alls: the counts, which are shapes, then the rows. */
   rowsToExperts(rows: Tensor, counts: readonly number[]): RowsAtExperts {
     const { size } = this.group;
+    if (size === 1) return { rows, counts, back: (results) => results };
     const here = counts.length / size;
     const arriving = this.#exchangeCounts(counts, rows.device);
     const leaving = Array.from({ length: size }, (_, rank) => sum(counts.slice(rank * here, (rank + 1) * here)));

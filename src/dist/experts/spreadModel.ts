@@ -7,7 +7,7 @@ function mixtures(model: AnyModule): MoeBlock[] {
   );
 }
 
-/** Leaves every mixture's experts only where they belong. Before parameters are placed. Returns the number of mixtures. */
+/** Leaves every mixture's experts to the ranks that they belong to. Before parameters are placed. Returns the number of mixtures. */
 export function spreadModel(model: AnyModule, exchange: SpreadExperts): number {
   const found = mixtures(model);
   for (const mixture of found) mixture.spread(exchange);
@@ -20,5 +20,5 @@ export function spreadModel(model: AnyModule, exchange: SpreadExperts): number {
  */
 export function expertParameters(model: AnyModule): Set<Parameter> {
   const spread = mixtures(model).filter(({ exchange }) => exchange !== null);
-  return new Set(spread.flatMap(({ experts }) => experts.flatMap((expert) => expert?.parameters() ?? [])));
+  return new Set(spread.flatMap(({ expertsHere }) => expertsHere.flatMap((expert) => expert.parameters())));
 }

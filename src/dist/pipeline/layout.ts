@@ -4,17 +4,17 @@ import { type AnyModule, Embedding, Parameter, type Unit } from '../../nn/index.
 import { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partition.ts';
 import {
   buildSchedule,
-  chunksOf,
   rankOfStage,
   type Schedule,
   type ScheduleCosts,
+  type ScheduleMaker,
   type ScheduleName,
   stagesOfRank,
 } from './schedule/index.ts';
 
 /** The `parallel.pipeline` section, with the numbers it goes with. */
 export interface PipelineSettings {
-  readonly schedule: ScheduleName;
+  readonly schedule: ScheduleName | ScheduleMaker;
   readonly ranks: number;
   readonly microBatches: number;
   readonly chunks?: number;
@@ -53,15 +53,14 @@ export function layOutPipeline(
     );
   }
   const { ranks, cuts } = settings;
-  const chunks = chunksOf(settings.schedule, settings.chunks);
-  const count = ranks * chunks;
+  const schedule = buildSchedule(settings);
+  const count = ranks * schedule.chunks;
   const stages =
     cuts === 'uniform'
       ? uniformCuts(units.length, count)
       : cuts === 'balanced'
         ? balancedCuts(units.map(unitWork), count)
         : givenCuts(units.length, count, cuts);
-  const schedule = buildSchedule({ ...settings, chunks });
   return {
     schedule,
     stages,

@@ -6,7 +6,7 @@
  */
 import { invariant } from '../../core/errors.ts';
 import type { DeviceName } from '../../native/binding.ts';
-import { ForwardRunner, randomKeys, Tape, type Unit, type UnitHost, withRunner } from '../../nn/index.ts';
+import { ForwardRunner, randomKeys, Tape, type Unit, type UnitHost, watching, withRunner } from '../../nn/index.ts';
 import type { SequenceModel } from '../../nn/sequence.ts';
 import type { ParameterStore, VisitOrder } from '../../offload/store.ts';
 import { dtypeBytes, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
@@ -189,7 +189,8 @@ export class PipelineRunner<Batch> {
       },
     };
     const { model, device, group } = this.#parts;
-    run(new WatchedStages({ model, device, batch, edges, layout: this.layout, rank: group.rank }));
+    const stages = new WatchedStages({ model, device, batch, edges, layout: this.layout, rank: group.rank });
+    watching(() => run(stages));
     this.#messages.settle();
   }
 

@@ -18,6 +18,7 @@ export interface SharedParameter {
 export interface Ownership {
   /** Every trainable parameter of the whole model, in parameter order. */
   readonly parameters: readonly Parameter[];
+  /** Of frozen ones too. */
   readonly ownerOf: ReadonlyMap<Parameter, number>;
   readonly shared: readonly SharedParameter[];
 }
@@ -29,10 +30,11 @@ export function ownership(model: AnyModule, units: readonly Unit[], layout: Pipe
       ranksOf.set(parameter, (ranksOf.get(parameter) ?? new Set()).add(rankOfUnit(index, layout)));
     }
   }
-  const parameters = model.parameters().filter(({ trainable }) => trainable);
+  // Those in no unit are on ranks outside of this pipeline.
+  const parameters = model.parameters().filter((parameter) => parameter.trainable && ranksOf.has(parameter));
   return {
     parameters,
-    ownerOf: new Map(parameters.map((parameter) => [parameter, [...ranksOf.get(parameter)!][0]!])),
+    ownerOf: new Map(Array.from(ranksOf, ([parameter, [first]]) => [parameter, first!])),
     shared: parameters
       .map((parameter) => ({ parameter, ranks: [...ranksOf.get(parameter)!] }))
       .filter(({ ranks }) => ranks.length > 1),

@@ -4,32 +4,17 @@
  * elements received: 4(p-1)/p² · tokens · (heads + kv heads) · head size.
  */
 import { TierraError } from '../../core/errors.ts';
-import { type AttentionOptions, attention, type PositionRun } from '../../nn/index.ts';
+import { type AttentionOptions, attention } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
-import type { Group } from '../group.ts';
 import { allToAllInGroup } from '../tensor/operators.ts';
-import { runsOf } from './order.ts';
 import { refuseOptions } from './refuse.ts';
-import type { SequenceMode } from './types.ts';
+import { SharedTokens } from './sharedTokens.ts';
 
 const [heads, tokens] = [1, 2];
 
-export class HeadExchange implements SequenceMode {
+export class HeadExchange extends SharedTokens {
   readonly name = 'heads';
   readonly order = 'contiguous';
-  readonly group: Group;
-
-  constructor(group: Group) {
-    this.group = group;
-  }
-
-  get parts(): number {
-    return this.group.size;
-  }
-
-  runs(length: number): PositionRun[] {
-    return runsOf(this.order, this.group.rank, this.parts, length);
-  }
 
   attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
     refuseOptions(this.name, options, ['alibi', 'mask']);

@@ -3,7 +3,7 @@ import type { Group } from '../group.ts';
 
 export interface ShardedLoss {
   /**
-   * For backward: the mean of its gradients over the ranks is the gradient of the mean loss over all labelled tokens. So the ranks
+   * For backward, in fp32 or fp64: the mean of its gradients over the ranks is the gradient of the mean loss over all labelled tokens. So the ranks
    * of a sequence average gradients together with data-parallel replicas.
    */
   readonly share: Tensor;
@@ -26,6 +26,7 @@ export function lossOverRanks(localMean: Tensor, labels: Tensor, group: Group): 
   const both = ops.stack([own, count], 0);
   group.allReduce(both).wait();
   const [sum, total] = [ops.select(both, 0, 0), ops.select(both, 0, 1)];
-  const weight = ops.to(ops.div(ops.mul(count, group.size), total), { dtype });
-  return { share: ops.mul(known, weight), mean: ops.div(sum, total) };
+  const weight = ops.div(ops.mul(count, group.size), total);
+  // Weights of half precision would be off by as much as it rounds.
+  return { share: ops.mul(ops.to(known, { dtype: wide }), weight), mean: ops.div(sum, total) };
 }

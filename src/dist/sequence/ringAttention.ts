@@ -2,34 +2,25 @@
  * Ring attention (Liu, Zaharia, Abbeel 2023): keys and values go around the ring, outputs are merged by log-sum-exp, no rank ever
  * holds a row of scores over the whole sequence. Elements received per layer: 6(p-1)/p · tokens · kv heads · head size.
  */
-import type { AttentionOptions, PositionRun } from '../../nn/index.ts';
+import type { AttentionOptions } from '../../nn/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
 import { groupId } from '../nativeGroup.ts';
 import { ringAttentionOperator } from './operators.ts';
-import { runsOf, runsPerRank, type SequenceOrder } from './order.ts';
+import { runsPerRank, type SequenceOrder } from './order.ts';
 import { refuseOptions } from './refuse.ts';
-import type { SequenceMode } from './types.ts';
+import { SharedTokens } from './sharedTokens.ts';
 
-export class RingAttention implements SequenceMode {
+export class RingAttention extends SharedTokens {
   readonly name = 'ring';
-  readonly group: Group;
   readonly order: SequenceOrder;
   readonly #tile: number;
 
   /** @param tile query positions whose scores exist at once; 0 chooses. */
   constructor(group: Group, order: SequenceOrder = 'zigzag', tile = 0) {
-    this.group = group;
+    super(group);
     this.order = order;
     this.#tile = tile;
-  }
-
-  get parts(): number {
-    return this.group.size;
-  }
-
-  runs(length: number): PositionRun[] {
-    return runsOf(this.order, this.group.rank, this.parts, length);
   }
 
   attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {

@@ -3,31 +3,22 @@
  * dropout are local. Keys, then values go around the ring. Elements received per layer: 6(p-1)/p · tokens · kv heads · head
  * size. Memory grows with s²/p: `RingAttention` needs less.
  */
-import { type AttentionOptions, alibiSlopes, type PositionRun, positionIds } from '../../nn/index.ts';
+import { type AttentionOptions, alibiSlopes, positionIds } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
 import { groupId } from '../nativeGroup.ts';
 import { ringMix, ringScores } from './operators.ts';
 import { runsOf, type SequenceOrder } from './order.ts';
 import { refuseOptions } from './refuse.ts';
-import type { SequenceMode } from './types.ts';
+import { SharedTokens } from './sharedTokens.ts';
 
-export class RingScores implements SequenceMode {
+export class RingScores extends SharedTokens {
   readonly name = 'scores';
-  readonly group: Group;
   readonly order: SequenceOrder;
 
   constructor(group: Group, order: SequenceOrder = 'contiguous') {
-    this.group = group;
+    super(group);
     this.order = order;
-  }
-
-  get parts(): number {
-    return this.group.size;
-  }
-
-  runs(length: number): PositionRun[] {
-    return runsOf(this.order, this.group.rank, this.parts, length);
   }
 
   attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {

@@ -80,61 +80,71 @@ export class Linear3D extends Module<[Sharded], Sharded> {
   }
 }
 
-/** Layer normalisation over features that are cut by an edge: two all-reduces of a number per token each way. */
-export class LayerNorm3D extends Module<[Sharded], Sharded> {
+type NormOptions = CubeOptions & { readonly epsilon?: number };
+
+/** Norms over features that are cut by an edge: every rank with these features uses the parameters on other rows. */
+abstract class Norm3D extends Module<[Sharded], Sharded> {
   readonly weight: Parameter;
-  readonly bias: Parameter;
   readonly epsilon: number;
+  readonly #name: string;
   readonly #place: CubePlace;
   readonly #edge: FeatureEdge;
   readonly #width: number;
 
-  constructor(width: number, options: CubeOptions & { readonly epsilon?: number } = {}) {
+  constructor(name: string, width: number, options: NormOptions, epsilon: number) {
     super();
-    this.#place = placeFor('LayerNorm3D', ['3d'], options.place);
+    this.#name = name;
+    this.#place = placeFor(name, ['3d'], options.place);
     this.#edge = options.features ?? 'output';
     this.#width = width;
-    this.epsilon = options.epsilon ?? 1e-5;
-    const layout = { shape: [width], cuts: [[this.#edge]] };
-    this.weight = partParameter(layout, inits.ones, this.#place.groups, 'width');
-    this.bias = partParameter(layout, inits.zeros, this.#place.groups, 'width');
+    this.epsilon = options.epsilon ?? epsilon;
+    this.weight = this.part(inits.ones);
   }
 
-  forward(x: Sharded): Sharded {
+  protected part(init: inits.Initializer): Parameter {
+    return partParameter({ shape: [this.#width], cuts: [[this.#edge]] }, init, this.#place.groups, 'width');
+  }
+
+  protected shared({ tensor }: Parameter): Tensor {
     const { groups } = this.#place;
-    requireLayout('LayerNorm3D', x, cubeLayout(x.layout.shape[0]!, this.#width, this.#edge));
-    const normal = wideOf(x.tensor, this.#width, this.epsilon, groups[this.#edge]);
-    // Every rank with these features uses them on other rows.
-    const shared = ({ tensor }: Parameter): Tensor =>
-      copyToGroup(copyToGroup(tensor, groups.weight), groups[other(this.#edge)]);
-    return { tensor: ops.add(ops.mul(normal, shared(this.weight)), shared(this.bias)), layout: x.layout };
+    return copyToGroup(copyToGroup(tensor, groups.weight), groups[other(this.#edge)]);
+  }
+
+  protected abstract scaled(normal: Tensor): Tensor;
+  protected abstract normalOf: typeof wideOf;
+
+  forward(x: Sharded): Sharded {
+    requireLayout(this.#name, x, cubeLayout(x.layout.shape[0]!, this.#width, this.#edge));
+    const normal = this.normalOf(x.tensor, this.#width, this.epsilon, this.#place.groups[this.#edge]);
+    return { tensor: this.scaled(normal), layout: x.layout };
+  }
+}
+
+/** Layer normalisation: two all-reduces of a number per token each way. */
+export class LayerNorm3D extends Norm3D {
+  readonly bias: Parameter;
+  protected override readonly normalOf = wideOf;
+
+  constructor(width: number, options: NormOptions = {}) {
+    super('LayerNorm3D', width, options, 1e-5);
+    this.bias = this.part(inits.zeros);
+  }
+
+  protected override scaled(normal: Tensor): Tensor {
+    return ops.add(ops.mul(normal, this.shared(this.weight)), this.shared(this.bias));
   }
 }
 
 /** Root-mean-square normalisation likewise: one all-reduce each way. */
-export class RMSNorm3D extends Module<[Sharded], Sharded> {
-  readonly weight: Parameter;
-  readonly epsilon: number;
-  readonly #place: CubePlace;
-  readonly #edge: FeatureEdge;
-  readonly #width: number;
+export class RMSNorm3D extends Norm3D {
+  protected override readonly normalOf = rootMeanSquareOf;
 
-  constructor(width: number, options: CubeOptions & { readonly epsilon?: number } = {}) {
-    super();
-    this.#place = placeFor('RMSNorm3D', ['3d'], options.place);
-    this.#edge = options.features ?? 'output';
-    this.#width = width;
-    this.epsilon = options.epsilon ?? 1e-6;
-    const layout = { shape: [width], cuts: [[this.#edge]] };
-    this.weight = partParameter(layout, inits.ones, this.#place.groups, 'width');
+  constructor(width: number, options: NormOptions = {}) {
+    super('RMSNorm3D', width, options, 1e-6);
   }
 
-  forward(x: Sharded): Sharded {
-    const { groups } = this.#place;
-    requireLayout('RMSNorm3D', x, cubeLayout(x.layout.shape[0]!, this.#width, this.#edge));
-    const normal = rootMeanSquareOf(x.tensor, this.#width, this.epsilon, groups[this.#edge]);
-    const weight = copyToGroup(copyToGroup(this.weight.tensor, groups.weight), groups[other(this.#edge)]);
-    return { tensor: ops.mul(weight, normal), layout: x.layout };
+  protected override scaled(normal: Tensor): Tensor {
+    return ops.mul(this.shared(this.weight), normal);
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type LinearOptions,
   type LinearParts,
   RMSNorm,
+  randomKeys,
   type WholeOf,
 } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
@@ -112,6 +113,7 @@ export function lineLayers(place: LinePlace): LayerFactory {
         : new RowLinearInOut(leave, inFeatures, outFeatures, init, biasInit, parts);
     },
     enter,
+    drawApart: (body) => randomKeys.apart(line.rank, body),
     headNorm: (size, epsilon) => new HeadNorm(size, epsilon, enter),
     embedding: (vocabulary, width, init) => new VocabularyEmbedding1D(vocabulary, width, { init, place }),
     head: (width, vocabulary, { init, weight }) =>

@@ -32,7 +32,10 @@ export function maskedRows(table: Tensor, ids: Tensor, first: number): Tensor {
   return ops.mul(rows, ops.unsqueeze(ops.to(inside, { dtype: rows.dtype }), -1));
 }
 
-/** Mean of the losses of all tokens that have one, of which the ranks of `groups` hold different ones. */
+/**
+ * Mean of the losses of all tokens that have one, of which the ranks of `groups` hold different ones. NaN where there are none; its
+ * gradient is zero then, so that a rank without labels can weigh it with nothing.
+ */
 export function meanLoss(losses: Tensor, targets: Tensor, groups: readonly Group[]): Tensor {
   const counted = ops.sub(
     ops.ones(targets.shape, { dtype: losses.dtype, device: losses.device }),
@@ -40,5 +43,9 @@ export function meanLoss(losses: Tensor, targets: Tensor, groups: readonly Group
   );
   let both = ops.stack([ops.sum(losses), ops.sum(counted)], 0);
   for (const group of groups) both = reduceFromGroup(both, group);
-  return ops.div(ops.select(both, 0, 0), ops.detach(ops.select(both, 0, 1)));
+  const count = ops.detach(ops.select(both, 0, 1));
+  const isSome = ops.ge(count, 0.5);
+  const divisor = ops.where(isSome, count, ops.ones([], { dtype: count.dtype, device: count.device }));
+  const none = ops.full([], Number.NaN, { dtype: count.dtype, device: count.device });
+  return ops.where(isSome, ops.div(ops.select(both, 0, 0), divisor), none);
 }

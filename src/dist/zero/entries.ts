@@ -2,7 +2,6 @@
 import type { Parameter } from '../../nn/index.ts';
 import type { StateEntry } from '../../offload/store.ts';
 import { dtypeBytes } from '../../tensor/index.ts';
-import { slicesOf } from './flats.ts';
 import type { ShardModel } from './shardModel.ts';
 
 /**
@@ -18,7 +17,7 @@ export function shardEntries(
   const found = new Map<Parameter, StateEntry[]>();
   for (const entry of entries) {
     const size = dtypeBytes(entry.dtype);
-    for (const slice of slicesOf(shards.flatOf(entry.parameter), shards.rank, shards.ranks)) {
+    for (const slice of shards.slices(shards.flatOf(entry.parameter))) {
       const { parameter, from, elements, offset } = slice;
       const begin = offset * size;
       const part: StateEntry = {

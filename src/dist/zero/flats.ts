@@ -26,6 +26,8 @@ export interface Flat {
   readonly units: readonly number[];
   /** Parameter group, as updates number them. */
   readonly group: number;
+  /** Which of the sets of ranks it is spread over, where there are several. */
+  readonly spread: number;
   readonly trainable: boolean;
   /** By offset. */
   readonly parameters: readonly FlatParameter[];
@@ -50,8 +52,12 @@ export function shardElements({ pages }: Flat, ranks: number): number {
 /** Elements of all shards together: what a gathered flat takes. */
 export const gatheredElements = (flat: Flat, ranks: number): number => shardElements(flat, ranks) * ranks;
 
-/** Lays the parameters of `units` out: a function of the model and its groups alone. */
-export function layFlats(units: readonly Unit[], groupOf: (parameter: Parameter) => number): Flat[] {
+/** Lays the parameters of `units` out: a function of the model, its groups and what is spread over the same ranks alone. */
+export function layFlats(
+  units: readonly Unit[],
+  groupOf: (parameter: Parameter) => number,
+  spreadOf: (parameter: Parameter) => number = () => 0,
+): Flat[] {
   const users = new Map<Parameter, Unit[]>();
   for (const unit of units) {
     for (const parameter of unit.parameters) {
@@ -62,7 +68,12 @@ export function layFlats(units: readonly Unit[], groupOf: (parameter: Parameter)
   }
   const families = new Map<string, { units: Unit[]; parameters: Parameter[] }>();
   for (const [parameter, usedBy] of users) {
-    const key = [usedBy.map(({ index }) => index).join(), groupOf(parameter), parameter.trainable].join('|');
+    const key = [
+      usedBy.map(({ index }) => index).join(),
+      groupOf(parameter),
+      parameter.trainable,
+      spreadOf(parameter),
+    ].join('|');
     const family = families.get(key);
     if (family === undefined) families.set(key, { units: usedBy, parameters: [parameter] });
     else family.parameters.push(parameter);
@@ -77,6 +88,7 @@ export function layFlats(units: readonly Unit[], groupOf: (parameter: Parameter)
       name: `${first!.name}.${number}`,
       units: usedBy.map(({ index }) => index),
       group: groupOf(parameters[0]!),
+      spread: spreadOf(parameters[0]!),
       trainable: parameters[0]!.trainable,
       parameters: placed,
       pages,

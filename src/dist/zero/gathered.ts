@@ -14,7 +14,8 @@ import type { ShardModel } from './shardModel.ts';
 
 export interface GatheredOptions {
   readonly shards: ShardModel;
-  readonly group: Group;
+  /** By `Flat.spread`. */
+  readonly groups: readonly Group[];
   readonly room: Room;
   /** The whole model's parameters. */
   readonly parameters: readonly Parameter[];
@@ -73,16 +74,16 @@ export class Gathered {
    * tensor of this rank's shard, which must stay as it is until the gathering is finished.
    */
   start(unit: number, beside: number | null, sendable: (flat: Flat) => Tensor): Arriving | null {
-    const { room, group, shards } = this.#options;
+    const { room, groups, shards } = this.#options;
     const seat = room.enter(unit, beside);
     if (seat === null) return null;
     const held: Tensor[] = [];
     const works = noGrad(() =>
       seat.missing.map((flat) => {
-        const into = this.#tensor(seat.offsets.get(flat)!, gatheredElements(flat, shards.ranks)).keep();
+        const into = this.#tensor(seat.offsets.get(flat)!, gatheredElements(flat, shards.placeOf(flat).size)).keep();
         const from = sendable(flat).keep();
         held.push(into, from);
-        return group.allGather(into, from);
+        return groups[flat.spread]!.allGather(into, from);
       }),
     );
     return { unit, seat, works, held };

@@ -11,6 +11,14 @@ import type { Group } from '../group.ts';
  */
 export type ReduceWhen = 'each' | 'last';
 
+/** The ranks over which a parameter's gradient is added up: all that have a copy of it, or a part of a copy under ZeRO. */
+export interface Copies {
+  /** Ranks among which one copy of the states is spread; without ZeRO each has a copy. */
+  readonly shards: Group;
+  /** Ranks that hold the same part of other copies; null for a single copy. */
+  readonly replicas: Group | null;
+}
+
 /** What a store below is to keep: the model, or this rank's part of it. */
 export interface Kept {
   readonly model: AnyModule;
@@ -28,10 +36,8 @@ export interface DataParallelOptions {
   readonly groupOf: (parameter: Parameter) => number;
   /** First values of the model's parameters. */
   readonly values: ValueSource;
-  /** The ranks among which each copy of the model's states is spread. */
-  readonly group: Group;
-  /** The ranks that hold the same part of other copies; null for a single copy. */
-  readonly replicas: Group | null;
+  /** The same object for all parameters with the same copies; ranks that share a group have them in one order. */
+  readonly copiesOf: (parameter: Parameter) => Copies;
   readonly reduce: ReduceWhen;
   readonly dtype: Dtype;
   readonly device: string;

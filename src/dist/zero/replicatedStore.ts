@@ -1,16 +1,25 @@
 /**
  * Plain data parallelism: every rank keeps the whole model in a store that knows nothing of ranks, and gradients are added
- * up over all ranks before they reach it. They arrive weighted: the loss was divided by the number of ranks.
+ * up over all ranks with copies before they reach it. They arrive weighted: the loss was divided by the number of ranks.
  */
-import { nameParameters, type Pass, type Unit, type UnitHost } from '../../nn/index.ts';
+import { nameParameters, type Parameter, type Pass, type Unit, type UnitHost } from '../../nn/index.ts';
 import type { MovementReport } from '../../offload/observer.ts';
 import { stateDtype } from '../../offload/resident/entries.ts';
 import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../../offload/store.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { LocalSums, withRoomForSums } from './flatGradients.ts';
-import type { DataParallelOptions } from './options.ts';
+import type { Copies, DataParallelOptions } from './options.ts';
 import { UnusedParameters } from './unused.ts';
 import { touchWorkspace } from './workspace.ts';
+
+type Sum = (buffer: Tensor, copies: Copies) => void;
+
+const sumOverCopies: Sum = (buffer, { shards, replicas }) => {
+  if (shards.size > 1) shards.allReduce(buffer).wait();
+  replicas?.allReduce(buffer).wait();
+};
+
+const isTrainable = ({ trainable }: Parameter): boolean => trainable;
 
 export class ReplicatedStore implements ParameterStore {
   readonly #options: DataParallelOptions;
@@ -21,11 +30,11 @@ export class ReplicatedStore implements ParameterStore {
   #microBatches = 1;
 
   constructor(options: DataParallelOptions) {
-    const { model, units, groupOf, values, dtype, below } = options;
+    const { model, units, groupOf, values, dtype, copiesOf, below } = options;
     nameParameters(model);
     this.#options = options;
     this.#wide = stateDtype(dtype);
-    this.#unused = new UnusedParameters(model.parameters().filter((parameter) => parameter.trainable));
+    this.#unused = new UnusedParameters(model.parameters().filter(isTrainable), copiesOf);
     this.#below = below({ model, units, groupOf, values, takenBytes: 0 });
   }
 
@@ -59,9 +68,9 @@ export class ReplicatedStore implements ParameterStore {
       acquire: (unit, pass) => host.acquire(unit, pass),
       release: (unit, pass) => host.release(unit, pass),
       gradientsReady: (unit, use, gradients) => {
-        const { group, device } = this.#options;
-        const touch = (buffer: Tensor): void =>
-          touchWorkspace(buffer.elements, group.size, { dtype: this.#wide, device });
+        const { device } = this.#options;
+        const touch = (buffer: Tensor, { shards }: Copies): void =>
+          touchWorkspace(buffer.elements, shards.size, { dtype: this.#wide, device });
         host.gradientsReady(unit, use, this.#summed(unit, gradients, touch));
       },
       park: (input) => host.park(input),
@@ -83,24 +92,34 @@ export class ReplicatedStore implements ParameterStore {
   }
 
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
-    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
-    this.#unused.see(trainable, gradients);
+    this.#unused.see(unit.parameters.filter(isTrainable), gradients);
     const whole = this.#sums === null ? gradients : this.#sums.add(`${unit.index}.${use}`, gradients);
-    const { group, replicas } = this.#options;
-    const sum = (buffer: Tensor): void => {
-      group.allReduce(buffer).wait();
-      replicas?.allReduce(buffer).wait();
-    };
-    const given = whole === null ? gradients.map(() => null) : this.#summed(unit, whole, sum);
+    const given = whole === null ? gradients.map(() => null) : this.#summed(unit, whole, sumOverCopies);
     this.#below.gradientsReady(unit, use, given);
   }
 
-  /** All of a unit's gradients in one buffer, added up by `sum`, as tensors again. Ownership of the given ones passes over. */
-  #summed(unit: Unit, gradients: readonly (Tensor | null)[], sum: (buffer: Tensor) => void): Tensor[] {
+  /** A unit's gradients, added up by `sum` over the ranks with copies. Ownership of the given ones passes over. */
+  #summed(unit: Unit, gradients: readonly (Tensor | null)[], sum: Sum): Tensor[] {
+    const trainable = unit.parameters.filter(isTrainable);
+    const { copiesOf } = this.#options;
+    const found = new Map<Parameter, Tensor>();
+    for (const copies of new Set(trainable.map(copiesOf))) {
+      const own = trainable.filter((parameter) => copiesOf(parameter) === copies);
+      const given = own.map((parameter) => gradients[trainable.indexOf(parameter)] ?? null);
+      const sums = this.#together(own, given, (buffer) => sum(buffer, copies));
+      for (const [index, parameter] of own.entries()) found.set(parameter, sums[index]!);
+    }
+    return trainable.map((parameter) => found.get(parameter)!);
+  }
+
+  /** Gradients of `trainable` in one buffer, added up by `sum`, as tensors again. */
+  #together(
+    trainable: readonly Parameter[],
+    gradients: readonly (Tensor | null)[],
+    sum: (buffer: Tensor) => void,
+  ): Tensor[] {
     const { device, dtype } = this.#options;
-    const trainable = unit.parameters.filter((parameter) => parameter.trainable);
     const elements = trainable.reduce((total, parameter) => total + parameter.elements, 0);
-    if (elements === 0) return [];
     const type = this.#microBatches > 1 ? this.#wide : dtype;
     return noGrad(() =>
       scope(() => {
@@ -122,8 +141,7 @@ export class ReplicatedStore implements ParameterStore {
   }
 
   applyUpdate(): UpdateResult {
-    const { group, replicas, device } = this.#options;
-    this.#unused.stepEnded([group, replicas], device);
+    this.#unused.stepEnded(this.#options.device);
     return this.#below.applyUpdate();
   }
 

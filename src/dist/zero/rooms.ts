@@ -26,7 +26,8 @@ export interface RoomOptions {
   /** In the order of the model. */
   readonly units: readonly Unit[];
   readonly flatsOf: (unit: number) => readonly Flat[];
-  readonly ranks: number;
+  /** Ranks that hold a flat. */
+  readonly ranksOf: (flat: Flat) => number;
   readonly elementBytes: number;
 }
 
@@ -37,12 +38,12 @@ export class WholeRoom implements Room {
   readonly #flatsOf: RoomOptions['flatsOf'];
   readonly #there = new Set<Flat>();
 
-  constructor({ units, flatsOf, ranks, elementBytes }: RoomOptions) {
+  constructor({ units, flatsOf, ranksOf, elementBytes }: RoomOptions) {
     this.#flatsOf = flatsOf;
     let bytes = 0;
     for (const flat of new Set(units.flatMap(({ index }) => flatsOf(index)))) {
       this.#offsets.set(flat, bytes);
-      bytes += gatheredElements(flat, ranks) * elementBytes;
+      bytes += gatheredElements(flat, ranksOf(flat)) * elementBytes;
     }
     this.bytes = bytes;
   }
@@ -82,8 +83,8 @@ export class PairRoom implements Room {
   }
 
   #bytesOf(unit: number): number {
-    const { flatsOf, ranks, elementBytes } = this.#options;
-    return flatsOf(unit).reduce((sum, flat) => sum + gatheredElements(flat, ranks) * elementBytes, 0);
+    const { flatsOf, ranksOf, elementBytes } = this.#options;
+    return flatsOf(unit).reduce((sum, flat) => sum + gatheredElements(flat, ranksOf(flat)) * elementBytes, 0);
   }
 
   enter(unit: number, beside: number | null): Seat | null {
@@ -110,12 +111,12 @@ export class PairRoom implements Room {
   }
 
   #offsets(unit: number, end: End): Map<Flat, number> {
-    const { flatsOf, ranks, elementBytes } = this.#options;
+    const { flatsOf, ranksOf, elementBytes } = this.#options;
     let at = end === 'low' ? 0 : this.bytes - this.#bytesOf(unit);
     const offsets = new Map<Flat, number>();
     for (const flat of flatsOf(unit)) {
       offsets.set(flat, at);
-      at += gatheredElements(flat, ranks) * elementBytes;
+      at += gatheredElements(flat, ranksOf(flat)) * elementBytes;
     }
     return offsets;
   }

@@ -5,24 +5,29 @@
 import { TierraError } from '../../core/errors.ts';
 import { init, Module, Parameter, Unit, type ValueSource } from '../../nn/index.ts';
 import { type Dtype, ops, type Tensor } from '../../tensor/index.ts';
-import { type Flat, shardElements, slicesOf } from './flats.ts';
+import { type Flat, type Slice, shardElements, slicesOf } from './flats.ts';
+
+/** Which of the ranks that hold a flat this is. */
+export interface ShardPlace {
+  readonly rank: number;
+  readonly size: number;
+}
 
 export class ShardModel extends Module<never, never> {
   readonly flats: readonly Flat[];
   /** Parallel to the units of the whole model, with their names and indices. */
   readonly units: readonly Unit[];
-  readonly rank: number;
-  readonly ranks: number;
+  readonly #places: readonly ShardPlace[];
   readonly #shards: ReadonlyMap<Flat, Parameter>;
   readonly #flatOf: ReadonlyMap<Parameter, Flat>;
   readonly #flatsOfUnit: ReadonlyMap<number, readonly Flat[]>;
 
-  constructor(units: readonly Unit[], flats: readonly Flat[], rank: number, ranks: number) {
+  /** `places` by `Flat.spread`. */
+  constructor(units: readonly Unit[], flats: readonly Flat[], places: readonly ShardPlace[]) {
     super();
     this.flats = flats;
-    this.rank = rank;
-    this.ranks = ranks;
-    this.#shards = new Map(flats.map((flat) => [flat, shardOf(flat, ranks)]));
+    this.#places = places;
+    this.#shards = new Map(flats.map((flat) => [flat, shardOf(flat, this.placeOf(flat).size)]));
     this.#flatOf = new Map(Array.from(this.#shards, ([flat, shard]) => [shard, flat]));
     this.#flatsOfUnit = new Map(units.map(({ index }) => [index, flats.filter((flat) => flat.units.includes(index))]));
     this.units = units.map((unit) => this.#shardUnit(unit));
@@ -35,6 +40,16 @@ export class ShardModel extends Module<never, never> {
     unit.name = name;
     unit.parameters = this.flatsOf(index).map((flat) => this.shard(flat));
     return unit;
+  }
+
+  placeOf({ spread }: Flat): ShardPlace {
+    return this.#places[spread]!;
+  }
+
+  /** This rank's part of the flat. */
+  slices(flat: Flat): Slice[] {
+    const { rank, size } = this.placeOf(flat);
+    return slicesOf(flat, rank, size);
   }
 
   shard(flat: Flat): Parameter {
@@ -51,7 +66,7 @@ export class ShardModel extends Module<never, never> {
   }
 
   override *allParameterPaths(): Generator<readonly [string, Parameter]> {
-    for (const [flat, shard] of this.#shards) yield [`${flat.name} of rank ${this.rank}`, shard];
+    for (const [flat, shard] of this.#shards) yield [`${flat.name} of rank ${this.placeOf(flat).rank}`, shard];
   }
 
   override forward(): never {
@@ -70,7 +85,7 @@ export function shardValues(model: ShardModel, values: ValueSource, wide: Dtype)
   return (shard) => {
     const flat = model.flatOf(shard);
     const filled = ops.zeros([shard.elements], { dtype: wide });
-    for (const { parameter, from, elements, offset } of slicesOf(flat, model.rank, model.ranks)) {
+    for (const { parameter, from, elements, offset } of model.slices(flat)) {
       const value: Tensor = values(parameter);
       const part = ops.slice(ops.reshape(value, [-1]), 0, from, from + elements);
       ops.copyInto(ops.slice(filled, 0, offset, offset + elements), part);

@@ -14,13 +14,13 @@ import type { ShardModel } from './shardModel.ts';
 
 export interface ShardNormOptions {
   readonly shards: ShardModel;
-  /** The ranks that hold the shards of one copy of the model. */
-  readonly group: Group;
+  /** The ranks that hold the shards of one copy, by `Flat.spread`. */
+  readonly groups: readonly Group[];
   /** The whole model's trainable parameters, in parameter order. */
   readonly parameters: readonly Parameter[];
   readonly device: string;
   readonly threads: number;
-  /** Where ranks outside of the group hold other parts of the model. */
+  /** Where ranks outside of the groups hold other parts of the model. */
   readonly agree?: SumsAgreement;
 }
 
@@ -33,22 +33,28 @@ export class ShardNorms implements GradientNorms {
   readonly #options: ShardNormOptions;
   /** Trainable flats: their order and that of slices in them is the order of the message. */
   readonly #flats: readonly Flat[];
-  /** Doubles in each rank's message: those of the rank that has most. */
-  readonly messageLength: number;
+  /** Doubles in each rank's message to a group: those of the rank that has most. */
+  readonly #lengths: readonly number[];
   readonly #taken = new Map<Flat, Tensor>();
 
   constructor(options: ShardNormOptions) {
-    const { shards } = options;
+    const { shards, groups } = options;
     this.#options = options;
     this.#flats = shards.flats.filter(({ trainable }) => trainable);
-    const lengths = Array.from({ length: shards.ranks }, (_, rank) =>
-      this.#slices(rank).reduce((sum, slice) => sum + numbersIn(slice), 0),
-    );
-    this.messageLength = Math.max(0, ...lengths);
+    this.#lengths = groups.map(({ size }, spread) => {
+      const lengths = Array.from({ length: size }, (_, rank) =>
+        this.#slices(spread, rank).reduce((sum, slice) => sum + numbersIn(slice), 0),
+      );
+      return Math.max(0, ...lengths);
+    });
   }
 
-  #slices(rank: number): Slice[] {
-    return this.#flats.flatMap((flat) => slicesOf(flat, rank, this.#options.shards.ranks));
+  #flatsOf(spread: number): readonly Flat[] {
+    return this.#flats.filter((flat) => flat.spread === spread);
+  }
+
+  #slices(spread: number, rank: number): Slice[] {
+    return this.#flatsOf(spread).flatMap((flat) => slicesOf(flat, rank, this.#options.groups[spread]!.size));
   }
 
   begin(): void {
@@ -63,9 +69,9 @@ export class ShardNorms implements GradientNorms {
       const result = scope(() =>
         noGrad(() => {
           const whole = ops.view(totals[index]!, [-1]);
-          const parts = slicesOf(flat, shards.rank, shards.ranks).map(({ offset, elements }) =>
-            ops.slice(whole, 0, offset, offset + elements),
-          );
+          const parts = shards
+            .slices(flat)
+            .map(({ offset, elements }) => ops.slice(whole, 0, offset, offset + elements));
           const handles = parts.map(({ handle }) => handle);
           return adopt(native().sumSquareBlocksStart(handles, threads));
         }),
@@ -80,19 +86,20 @@ export class ShardNorms implements GradientNorms {
   }
 
   total(_shards: readonly Parameter[], clipNorm: number | null, lossScale: number): GlobalNorm {
-    const found = this.#sums(this.#exchange());
+    const found = new Map<Parameter, { sum: number; nonFinite: number }>();
+    for (const spread of this.#options.groups.keys()) this.#addSums(spread, this.#exchange(spread), found);
     this.begin();
     const sums = this.#options.parameters.map((parameter) => ({ parameter, ...found.get(parameter)! }));
     return globalNorm(this.#options.agree?.(sums) ?? sums, clipNorm, lossScale);
   }
 
-  /** This rank's numbers, slice after slice; a flat without a gradient counts as zero. */
-  #message(): Float64Array {
+  /** This rank's numbers for a group, slice after slice; a flat without a gradient counts as zero. */
+  #message(spread: number): Float64Array {
     const { shards } = this.#options;
-    const message = new Float64Array(this.messageLength);
+    const message = new Float64Array(this.#lengths[spread]!);
     let at = 0;
-    for (const flat of this.#flats) {
-      const slices = slicesOf(flat, shards.rank, shards.ranks);
+    for (const flat of this.#flatsOf(spread)) {
+      const slices = shards.slices(flat);
       const result = this.#taken.get(flat);
       if (result === undefined) {
         at += slices.reduce((sum, slice) => sum + numbersIn(slice), 0);
@@ -115,9 +122,11 @@ export class ShardNorms implements GradientNorms {
   }
 
   /** All ranks' messages, one after another. */
-  #exchange(): Float64Array {
-    const { group, device } = this.#options;
-    const message = this.#message();
+  #exchange(spread: number): Float64Array {
+    const { groups, device } = this.#options;
+    const group = groups[spread]!;
+    const message = this.#message(spread);
+    if (message.length === 0) return message;
     return scope(() =>
       noGrad(() => {
         const own = ops.fromArray(message, [message.length], { dtype: 'float64', device });
@@ -129,20 +138,17 @@ export class ShardNorms implements GradientNorms {
   }
 
   /** Block sums added up ascending, as one process would. */
-  #sums(all: Float64Array): Map<Parameter, { sum: number; nonFinite: number }> {
-    const { shards } = this.#options;
-    const found = new Map<Parameter, { sum: number; nonFinite: number }>();
-    for (const flat of this.#flats)
+  #addSums(spread: number, all: Float64Array, found: Map<Parameter, { sum: number; nonFinite: number }>): void {
+    for (const flat of this.#flatsOf(spread))
       for (const { parameter } of flat.parameters) found.set(parameter, { sum: 0, nonFinite: 0 });
-    for (let rank = 0; rank < shards.ranks; rank++) {
+    for (let rank = 0; rank < this.#options.groups[spread]!.size; rank++) {
       // A parameter's slices ascend with the rank, so its blocks are met in their order.
-      let at = rank * this.messageLength;
-      for (const slice of this.#slices(rank)) {
+      let at = rank * this.#lengths[spread]!;
+      for (const slice of this.#slices(spread, rank)) {
         const entry = found.get(slice.parameter)!;
         for (const end = at + blocksIn(slice); at < end; at++) entry.sum += all[at]!;
         entry.nonFinite += all[at++]!;
       }
     }
-    return found;
   }
 }

@@ -17,7 +17,7 @@ import { shardEntries } from './entries.ts';
 import { flattenGradients, LocalSums, withRoomForSums } from './flatGradients.ts';
 import { type Flat, layFlats, shardElements } from './flats.ts';
 import { type Arriving, Gathered } from './gathered.ts';
-import type { DataParallelOptions } from './options.ts';
+import type { Copies, DataParallelOptions } from './options.ts';
 import { PairRoom, type Room, type Seat, WholeRoom } from './rooms.ts';
 import { ShardModel, shardValues } from './shardModel.ts';
 import { ShardNorms } from './shardNorms.ts';
@@ -45,6 +45,8 @@ interface Reduction {
 
 export class ShardedStore implements ParameterStore {
   readonly #options: ShardedOptions;
+  /** By `Flat.spread`. */
+  readonly #copies: readonly Copies[];
   readonly #shards: ShardModel;
   readonly #room: Room;
   readonly #gathered: Gathered;
@@ -64,28 +66,35 @@ export class ShardedStore implements ParameterStore {
 
   /** Takes room on the compute device and makes the store below; the model's parameters are placed without bytes. */
   constructor(options: ShardedOptions) {
-    const { model, units, groupOf, group, dtype, device, threads, stage, below } = options;
+    const { model, units, groupOf, copiesOf, dtype, device, threads, stage, below } = options;
     nameParameters(model);
     this.#options = options;
     this.#wide = stateDtype(dtype);
-    const shards = new ShardModel(units, layFlats(units, groupOf), group.rank, group.size);
+    const parameters = model.parameters();
+    const copies = [...new Set(parameters.map(copiesOf))];
+    this.#copies = copies;
+    const groups = copies.map(({ shards }) => shards);
+    const spreadOf = (parameter: Parameter): number => copies.indexOf(copiesOf(parameter));
+    const shards = new ShardModel(units, layFlats(units, groupOf, spreadOf), groups);
     this.#shards = shards;
     const computing = units.filter(({ gradientsOnly }) => !gradientsOnly);
-    const rooms = { units: computing, flatsOf: (unit: number) => shards.flatsOf(unit), ranks: group.size };
+    const rooms = {
+      ...{ units: computing, flatsOf: (unit: number) => shards.flatsOf(unit) },
+      ranksOf: (flat: Flat) => shards.placeOf(flat).size,
+    };
     const roomOptions = { ...rooms, elementBytes: dtypeBytes(dtype) };
     this.#room = stage === 3 ? new PairRoom(roomOptions) : new WholeRoom(roomOptions);
     const agreement = options.agree === undefined ? {} : { agree: options.agree };
-    const parameters = model.parameters();
     const trainable = parameters.filter((parameter) => parameter.trainable);
-    this.#unused = new UnusedParameters(trainable);
-    this.#gathered = new Gathered({ shards, group, room: this.#room, parameters, dtype, device });
+    this.#unused = new UnusedParameters(trainable, copiesOf);
+    this.#gathered = new Gathered({ shards, groups, room: this.#room, parameters, dtype, device });
     try {
       this.#below = below({
         model: shards,
         units: shards.units,
         groupOf: (shard: Parameter) => shards.flatOf(shard).group,
         values: shardValues(shards, options.values, this.#wide),
-        norms: new ShardNorms({ ...{ shards, group, device, threads }, parameters: trainable, ...agreement }),
+        norms: new ShardNorms({ ...{ shards, groups, device, threads }, parameters: trainable, ...agreement }),
         takenBytes: this.#room.bytes,
       });
     } catch (error) {
@@ -114,13 +123,13 @@ export class ShardedStore implements ParameterStore {
 
   /** Ranks gather a unit ahead only where all of their plans have its shards by then: collectives have one order. */
   #agreeOnGlances(): void {
-    const { group, device } = this.#options;
+    const { device } = this.#options;
     const own = this.#below.glances?.() ?? [];
     const least = (values: readonly number[]): number[] =>
       noGrad(() =>
         scope(() => {
           const tensor = ops.fromArray(Float64Array.from(values), [values.length], { dtype: 'float64', device });
-          group.allReduce(tensor, 'min').wait();
+          for (const { shards } of this.#copies) shards.allReduce(tensor, 'min').wait();
           return ops.toArray(tensor);
         }),
       );
@@ -157,9 +166,9 @@ export class ShardedStore implements ParameterStore {
         host.release(this.#shardUnit(unit), pass);
       },
       gradientsReady: (unit, use, gradients) => {
-        const { group, device } = this.#options;
-        const { buffers, shards } = this.#reduction(unit, use, gradients, (_shard, buffer) => {
-          touchWorkspace(buffer.elements, group.size, { dtype: this.#wide, device });
+        const { device } = this.#options;
+        const { buffers, shards } = this.#reduction(unit, use, gradients, (_shard, buffer, flat) => {
+          touchWorkspace(buffer.elements, this.#shards.placeOf(flat).size, { dtype: this.#wide, device });
           return null;
         });
         for (const buffer of buffers) buffer.dispose();
@@ -186,11 +195,13 @@ export class ShardedStore implements ParameterStore {
 
   /** As much as the copies of shards that may be on their way while `unit` is at work: its own, or those of one beside it. */
   #roomForCopies({ index }: Unit): Tensor {
-    const { units, dtype, device, group } = this.#options;
+    const { units, dtype, device } = this.#options;
     const elements = (unit: Unit | undefined): number =>
       unit === undefined || unit.gradientsOnly
         ? 0
-        : this.#shards.flatsOf(unit.index).reduce((sum, flat) => sum + shardElements(flat, group.size), 0);
+        : this.#shards
+            .flatsOf(unit.index)
+            .reduce((sum, flat) => sum + shardElements(flat, this.#shards.placeOf(flat).size), 0);
     const at = units.findIndex((unit) => unit.index === index);
     const most = Math.max(...[at - 1, at, at + 1].map((place) => elements(units[place])));
     return noGrad(() => ops.empty([most], { dtype, device })).keep();
@@ -284,13 +295,14 @@ export class ShardedStore implements ParameterStore {
   gradientsReady(unit: Unit, use: number, gradients: readonly (Tensor | null)[]): void {
     this.#unused.see(trainableOf(unit), gradients);
     const whole = this.#sums === null ? gradients : this.#sums.add(`${unit.index}.${use}`, gradients);
-    const { group } = this.#options;
     const before = this.#reductions.length;
     if (whole === null) {
       const shards = this.#trainableFlats(unit).map(() => null);
       this.#reductions.push({ unit, use, shards, buffers: [], works: [] });
     } else {
-      this.#reductions.push(this.#reduction(unit, use, whole, (shard, buffer) => group.reduceScatter(shard, buffer)));
+      const reduce = (shard: Tensor, buffer: Tensor, { spread }: Flat): Work =>
+        this.#copies[spread]!.shards.reduceScatter(shard, buffer);
+      this.#reductions.push(this.#reduction(unit, use, whole, reduce));
     }
     // The store below takes gradients within the unit's moment, if it has moments; otherwise they have time until the next.
     this.#finishReductions(this.moves ? Number.POSITIVE_INFINITY : before);
@@ -304,7 +316,10 @@ export class ShardedStore implements ParameterStore {
     )) {
       for (const work of works) work.wait();
       for (const buffer of buffers) buffer.dispose();
-      for (const shard of shards) if (shard !== null) this.#options.replicas?.allReduce(shard).wait();
+      for (const [index, { spread }] of this.#trainableFlats(unit).entries()) {
+        const shard = shards[index] ?? null;
+        if (shard !== null) this.#copies[spread]!.replicas?.allReduce(shard).wait();
+      }
       this.#below.gradientsReady(
         this.#shardUnit(unit),
         use,
@@ -327,19 +342,20 @@ export class ShardedStore implements ParameterStore {
     unit: Unit,
     use: number,
     gradients: readonly (Tensor | null)[],
-    reduce: (shard: Tensor, buffer: Tensor) => Work | null,
+    reduce: (shard: Tensor, buffer: Tensor, flat: Flat) => Work | null,
   ): Reduction {
-    const { group, device } = this.#options;
+    const { device } = this.#options;
     const trainable = trainableOf(unit);
     const gradientOf = (parameter: Parameter): Tensor | null => gradients[trainable.indexOf(parameter)] ?? null;
     const options = { dtype: this.#wide, device };
     const buffers: Tensor[] = [];
     const works: Work[] = [];
     const shards = this.#trainableFlats(unit).map((flat) => {
-      const buffer = flattenGradients(flat, group.size, gradientOf, options).keep();
-      const shard = ops.empty([shardElements(flat, group.size)], options).keep();
+      const { size } = this.#shards.placeOf(flat);
+      const buffer = flattenGradients(flat, size, gradientOf, options).keep();
+      const shard = ops.empty([shardElements(flat, size)], options).keep();
       buffers.push(buffer);
-      const work = reduce(shard, buffer);
+      const work = reduce(shard, buffer, flat);
       if (work !== null) works.push(work);
       return shard;
     });
@@ -373,8 +389,7 @@ export class ShardedStore implements ParameterStore {
 
   applyUpdate(): UpdateResult {
     this.#finishReductions();
-    const { group, replicas, device } = this.#options;
-    this.#unused.stepEnded([group, replicas], device);
+    this.#unused.stepEnded(this.#options.device);
     this.#inStep = false;
     this.#order.end();
     try {

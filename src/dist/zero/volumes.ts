@@ -35,7 +35,7 @@ export function roomFor({
   elementBytes,
 }: Pick<ShardedCourse, 'units' | 'flats' | 'ranks' | 'stage'> & { readonly elementBytes: number }): Room {
   const flatsOf = (unit: number): Flat[] => flats.filter((flat) => flat.units.includes(unit));
-  const options = { units, flatsOf, ranks, elementBytes };
+  const options = { units, flatsOf, ranksOf: () => ranks, elementBytes };
   return stage === 3 ? new PairRoom(options) : new WholeRoom(options);
 }
 

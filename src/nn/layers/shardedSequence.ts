@@ -12,6 +12,13 @@ export interface PositionRun {
 export interface ShardedSequence {
   /** Number of ranks that share a sequence. */
   readonly parts: number;
+  /** This rank's tokens of x, which has whole sequences along `dim`. */
+  split(x: Tensor, dim: number): Tensor;
+  /**
+   * From the mean loss over this rank's tokens to its share of the mean over all: the mean of shares over the ranks is that mean,
+   * also where they have different numbers of labels. `labels` of this rank's tokens, -100 without loss.
+   */
+  shareOfLoss(localMean: Tensor, labels: Tensor): Tensor;
   /** Where this rank's tokens stand in a sequence of which it holds `length`, in their order. */
   runs(length: number): readonly PositionRun[];
   /** As `attention`, with this rank's tokens only; causal and windowed masks go by the positions in the whole sequence. */

@@ -26,8 +26,8 @@ export interface MoeOptions extends RouterOptions {
 
 export class MoeBlock extends Module<[Tensor], Tensor> {
   readonly router: Router;
-  /** By number; null where another rank has it. */
-  readonly experts: (SwiGLU | null)[];
+  /** By number, also those that other ranks have. */
+  readonly experts: readonly SwiGLU[];
   readonly options: MoeOptions;
   #exchange: ExpertExchange | null = null;
 
@@ -48,10 +48,16 @@ export class MoeBlock extends Module<[Tensor], Tensor> {
   /** Leaves to other ranks the experts that `exchange` says are theirs. Before parameters are placed. */
   spread(exchange: ExpertExchange): void {
     const { begin, end } = exchange.range(this.options.experts);
-    for (let expert = 0; expert < this.experts.length; expert++) {
-      if (expert < begin || expert >= end) this.experts[expert] = null;
+    for (const [number, expert] of this.experts.entries()) {
+      for (const parameter of expert.parameters()) parameter.isHere = number >= begin && number < end;
     }
     this.#exchange = exchange;
+  }
+
+  /** The experts that this rank has. */
+  get expertsHere(): readonly SwiGLU[] {
+    const { begin, end } = this.#exchange?.range(this.options.experts) ?? { begin: 0, end: this.experts.length };
+    return this.experts.slice(begin, end);
   }
 
   /** x `[..., width]`. */
@@ -86,10 +92,9 @@ export class MoeBlock extends Module<[Tensor], Tensor> {
 
   /** Each expert here on its stretch of rows. One without rows runs all the same: its gradients are zero, not absent. */
   #apply(rows: Tensor, counts: readonly number[]): Tensor {
-    const here = this.experts.filter((expert) => expert !== null);
     const parts = ops.split(rows, counts, 0);
     return ops.cat(
-      here.map((expert, i) => expert.call(parts[i]!)),
+      this.expertsHere.map((expert, i) => expert.call(parts[i]!)),
       0,
     );
   }

@@ -9,6 +9,7 @@ import { ops, type Tensor } from '../../tensor/index.ts';
 import type { Initializer } from '../init.ts';
 import { Linear } from '../layers/linear.ts';
 import { Module } from '../module.ts';
+import { isWatched } from '../watching.ts';
 import type { ExpertExchange } from './expertExchange.ts';
 
 export interface RouterOptions {
@@ -61,7 +62,7 @@ export class Router extends Module<[Tensor, ExpertExchange | null], Routing> {
       ops.to(this.gate.weight.tensor, { dtype: wide }),
     );
     const probabilities = ops.softmax(logits, 1);
-    const [chosen, experts] = ops.topk(probabilities, k, 1);
+    const [chosen, experts] = isWatched() ? inTurn(probabilities, k) : ops.topk(probabilities, k, 1);
     const weights = normalize ? ops.div(chosen, ops.sum(chosen, [1], true)) : chosen;
     return {
       experts,
@@ -98,6 +99,14 @@ export class Router extends Module<[Tensor, ExpertExchange | null], Routing> {
     const z = ops.mul(ops.sum(ops.pow(ops.logsumexp(logits, [1]), 2)), zWeight);
     return ops.mul(ops.add(balance, z), ops.reshape(perToken, []));
   }
+}
+
+/** Token t's choices are experts t·k, t·k + 1, … in turn, and their probabilities: as many tokens for each. */
+function inTurn(probabilities: Tensor, k: number): readonly [Tensor, Tensor] {
+  const [tokens, count] = probabilities.shape as readonly [number, number];
+  const turns = Array.from({ length: tokens * k }, (_, at) => at % count);
+  const experts = ops.fromArray(turns, [tokens, k], { dtype: 'int64', device: probabilities.device });
+  return [ops.gather(probabilities, 1, experts), experts];
 }
 
 /** `[E]` of the type of `like`: how many of `experts` `[T, k]` are each. */

@@ -79,7 +79,7 @@ function compareModel(group: Group): number[] {
     const own = expertParameters(spread);
     const part = ops.slice(batch, 0, rank, rank + 1);
     const loss = spread.loss(part, part);
-    const parameters = spread.parameters();
+    const parameters = spread.parameters().filter(({ isHere }) => isHere);
     const ownGradients = grad(
       [loss],
       parameters.map(({ tensor }) => tensor),
@@ -129,7 +129,7 @@ function compare(options: MoeOptions, tokens: readonly number[], group: Group) {
   group.resetCounters();
   const got = spread.call(ownX);
   // Each rank's loss counts `size` times, so that the mean over ranks is the whole.
-  const parameters = spread.parameters();
+  const parameters = spread.parameters().filter(({ isHere }) => isHere);
   const ownWeight = ops.mul(part(weight, rank), size);
   const [inputGradient, ...ownGradients] = grad([got], [ownX, ...parameters.map(({ tensor }) => tensor)], [ownWeight]);
   const received = group.counters().allToAll.elementsReceived;

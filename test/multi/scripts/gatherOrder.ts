@@ -51,7 +51,9 @@ function eventsOf(communicator: Communicator, { config }: OrderCase): readonly s
   joinMesh(context, communicator);
   let events: string[] = [];
   const known = dataRanks(context);
-  const ranks = { ...known, shards: telling(known.shards!, (event) => events.push(event)) };
+  const { copies, ...groups } = known.groups!;
+  const told = { ...copies, shards: telling(copies.shards, (event) => events.push(event)) };
+  const ranks = { ...known, groups: { ...groups, copies: told } };
   const built = buildModel(context.config.model as ModelSettings);
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const engine: Engine<TokenBatch, Tensor> = initialize({ context, model, ranks });

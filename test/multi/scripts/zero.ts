@@ -215,7 +215,7 @@ function trainCase(engine: AnyEngine, ranks: DataRanks, given: ZeroCase): Omit<Z
   let clipped = 0;
   engine.train();
   for (let step = 0; step < given.steps; step++) {
-    if (step === given.steps - 1) ranks.shards?.resetCounters();
+    if (step === given.steps - 1) ranks.groups?.copies.shards.resetCounters();
     engine.zeroGrad();
     const { cut = 1 } = given;
     const batches = Array.from({ length: engine.accumulate }, (_, micro) => {
@@ -242,7 +242,7 @@ function trainCase(engine: AnyEngine, ranks: DataRanks, given: ZeroCase): Omit<Z
     if (outcome.clipFactor < 1) clipped++;
     losses.push(own.reduce((sum, loss) => sum + loss, 0) / own.length);
   }
-  const counters = ranks.shards?.counters() ?? {};
+  const counters = ranks.groups?.copies.shards.counters() ?? {};
   const means = ranks.sum(losses).map((loss) => loss / ranks.size);
   const tiers =
     engine.store instanceof ReplicatedStore || engine.store instanceof ShardedStore ? engine.store.below : engine.store;

@@ -177,6 +177,7 @@ memory:
     parallel.pp = 1 (default)
     parallel.tp = 1 (default)
     parallel.sp = 1 (default)
+    parallel.sequence = "ring" (default)
     parallel.ep = 1 (default)
     parallel.pipeline.schedule = "1f1b" (default)
     parallel.pipeline.chunks = "auto" (default)

@@ -28,11 +28,11 @@ memory:
   gpu: 64MiBs
   nvme: { size: 1GiB }
   activations: nvm
-parallel: { sp: 2 }
+parallel: {}
 sample: 3
 `;
   expect(refuse(text)).toMatchInlineSnapshot(`
-    "E_CONFIG run.yaml: 17 problems
+    "E_CONFIG run.yaml: 16 problems
       run.yaml:1:1: unknown key "nam"; did you mean "name"?
       run.yaml:2:12: precision: expected auto | fp32 | bf16 | fp16 | fp64, got "fp23"; did you mean "fp32"?
       run.yaml:5:3: model: preset and path are both given; give one of preset, path, architecture
@@ -48,7 +48,6 @@ sample: 3
       run.yaml:20:8: memory.gpu: expected auto, or a size such as 8GiB or 500MB, got "64MiBs"
       run.yaml:21:3: memory.nvme.path is missing: expected a folder on a local disk
       run.yaml:22:16: memory.activations: expected keep | recompute | host | nvme, got "nvm"; did you mean "nvme"?
-      run.yaml:23:13: parallel.sp: 2 has layers (docs/parallel.md) but is not wired into training by configuration yet
       run.yaml:24:9: sample: expected a map with prompt, tokens, temperature, ..., got 3"
   `);
 });
@@ -98,10 +97,17 @@ test.each([
   expect(refuse(text)).toContain(message);
 });
 
-test('a degree above 1 is legal but not supported, which has a code of its own', () => {
-  expect(refuse('parallel: { sp: 2, ep: 4, tp: 4 }')).toMatch(/^E_UNSUPPORTED .*2 problems/);
-  expect(refuse('parallel: { ep: 2 }\nseeed: 1')).toMatch(/^E_CONFIG .*2 problems/);
+test('degrees, and sequences that cannot be cut', () => {
   expect(refuse('parallel: { pp: 0 }')).toBe('E_CONFIG run.yaml:1:17: parallel.pp: expected integer >= 1, got 0');
+  expect(refuse('parallel: { sp: 3 }\ndata: { sequenceLength: 128 }')).toBe(
+    'E_CONFIG run.yaml:1:13: parallel.sp: 3 ranks by ring cut sequences into 6 runs, and data.sequenceLength 128 % 6 = 2',
+  );
+  expect(refuse('parallel: { sp: 4, sequence: heads }\ndata: { sequenceLength: 6 }')).toMatch(
+    / into 4 runs, .* 6 % 4 = 2$/,
+  );
+  expect(refuse('parallel: { sequence: rings }')).toContain(
+    'expected ring | heads | scores, got "rings"; did you mean',
+  );
 });
 
 test('details hold the problems for programs', () => {

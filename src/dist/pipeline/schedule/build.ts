@@ -5,12 +5,12 @@ import { gpipe } from './gpipe.ts';
 import { interleaved } from './interleaved.ts';
 import { oneForwardOneBackward } from './oneForwardOneBackward.ts';
 import { withTransfers } from './transfers.ts';
-import type { ComputeOrder, Schedule, ScheduleName } from './types.ts';
+import type { ComputeOrder, Schedule, ScheduleMaker, ScheduleName } from './types.ts';
 import { zeroBubbleV } from './vShape.ts';
 import { zeroBubbleH1 } from './zeroBubble.ts';
 
 export interface ScheduleSettings {
-  readonly schedule: ScheduleName;
+  readonly schedule: ScheduleName | ScheduleMaker;
   /** Ranks of the pipeline: P. */
   readonly ranks: number;
   /** Micro-batches of a step: m. */
@@ -47,12 +47,15 @@ export function buildSchedule(settings: ScheduleSettings): Schedule {
     if (Number.isSafeInteger(value) && value >= 1) continue;
     throw new TierraError('E_CONFIG', `pipeline: ${name} must be a whole number from 1, got ${value}`);
   }
-  const schedule = withTransfers(generate(settings, chunksOf(settings.schedule, settings.chunks)));
+  const schedule = withTransfers(generate(settings));
   checkSchedule(schedule);
   return schedule;
 }
 
-function generate({ schedule, ranks, microBatches, costs, inFlight }: ScheduleSettings, chunks: number): ComputeOrder {
+function generate(settings: ScheduleSettings): ComputeOrder {
+  const { schedule, ranks, microBatches, costs, inFlight } = settings;
+  if (typeof schedule === 'function') return made(schedule(ranks, microBatches), settings);
+  const chunks = chunksOf(schedule, settings.chunks);
   if (schedule === 'gpipe') return gpipe(ranks, microBatches);
   if (schedule === '1f1b') return oneForwardOneBackward(ranks, microBatches);
   if (schedule === 'interleaved') return interleaved(ranks, microBatches, chunks);
@@ -61,4 +64,15 @@ function generate({ schedule, ranks, microBatches, costs, inFlight }: ScheduleSe
     ...(costs === undefined ? {} : { costs }),
     ...(inFlight === undefined ? {} : { inFlight }),
   });
+}
+
+/** One that would be checked against other numbers than it runs with is not checked at all. */
+function made(order: ComputeOrder, { ranks, microBatches }: ScheduleSettings): ComputeOrder {
+  const lists = order.order.length;
+  if (order.ranks === ranks && order.microBatches === microBatches && lists === ranks) return order;
+  throw new TierraError(
+    'E_PLAN',
+    `the schedule ${order.name} is for ${order.ranks} ranks and ${order.microBatches} micro-batches with ${lists} lists, asked for were ${ranks} ranks and ${microBatches} micro-batches`,
+    { hint: 'Return one list of actions for every rank.' },
+  );
 }

@@ -1,10 +1,10 @@
 /** Evaluation: forwards alone. Micro-batches pass through the stages in groups of P, as in interleaving. */
 import { withTransfers } from './transfers.ts';
-import { type ComputeAction, type Placement, type Schedule, type ScheduleName, stagesOfRank } from './types.ts';
+import { type ComputeAction, type Placement, type Schedule, stagesOfRank } from './types.ts';
 
 export function forwardOnly(
   shape: {
-    readonly name: ScheduleName;
+    readonly name: string;
     readonly ranks: number;
     readonly chunks: number;
     readonly placement: Placement;

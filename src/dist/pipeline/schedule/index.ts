@@ -16,6 +16,7 @@ export {
   type Placement,
   rankOfStage,
   type Schedule,
+  type ScheduleMaker,
   type ScheduleName,
   scheduleNames,
   stagesOfRank,

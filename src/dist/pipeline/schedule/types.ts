@@ -36,7 +36,8 @@ export type Placement = 'loop' | 'v';
 
 /** What a generator decides: the order of computation on each rank. */
 export interface ComputeOrder {
-  readonly name: ScheduleName;
+  /** One of `scheduleNames`, or of your own. */
+  readonly name: string;
   readonly ranks: number;
   readonly microBatches: number;
   /** Stages per rank. */
@@ -46,6 +47,9 @@ export interface ComputeOrder {
   /** By rank: most (stage, micro-batch) pairs whose activations may be alive at once. */
   readonly inFlightBound: readonly number[];
 }
+
+/** A generator of your own, for the ranks of a pipeline and the micro-batches of a step; what it makes is checked as all are. */
+export type ScheduleMaker = (ranks: number, microBatches: number) => ComputeOrder;
 
 /** A whole schedule: computation and transfers, in the order in which each rank issues them. */
 export interface Schedule extends Omit<ComputeOrder, 'order'> {
