@@ -2,6 +2,7 @@
 import { tensorUnitVolume, type UnitKind } from '../dist/costs/index.ts';
 import type { MeshLayout } from '../dist/index.ts';
 import { type PipelineLayout, rankOfStage } from '../dist/pipeline/index.ts';
+import { allReduceReceives } from '../dist/tensor/counts.ts';
 import { type Flat, layFlats, shardElements } from '../dist/zero/index.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Parameter, Unit } from '../nn/index.ts';
@@ -53,6 +54,7 @@ export function trafficOf(input: TrafficInput): Traffic[] {
     const { arriving } = tiedElements(input, input.at);
     found.push({ axis: 'pp', what: 'tied gradients', bytes: arriving * wideBytes, messages: 1 });
   }
+  if (pp * tp > 1) found.push(normTraffic(input));
   if (dp > 1) {
     const units = part.units.length;
     found.push(
@@ -92,6 +94,13 @@ function tensorTraffic(input: TrafficInput): Traffic {
     bytes: bytes * microBatches,
     messages: 4 * part.units.length * microBatches,
   };
+}
+
+/** All parts of the model learn all squared norms, and how many numbers were bad: two doubles a parameter. */
+function normTraffic({ built, layout }: TrafficInput): Traffic {
+  const { tp, pp } = layout.degrees;
+  const doubles = 2 * built.model.parameters().filter(({ trainable }) => trainable).length;
+  return { axis: pp > 1 ? 'pp' : 'tp', what: 'norms', bytes: 8 * allReduceReceives(doubles, 0, pp * tp), messages: 1 };
 }
 
 /** Norms of single heads: query's and key's. */

@@ -41,11 +41,14 @@ const configOf = (changes: ConfigInput): ConfigInput =>
 /** Bytes received by the rank at each place of the pipeline, as the counters name them. */
 function expectedOf({ parts }: ClusterSummary): Record<string, number>[] {
   const names = {
-    ...{ 'tp activations': 'tp allReduce', 'pp stage edges': 'pp receive', 'pp tied gradients': 'pp receive' },
+    ...{ 'tp activations': 'tp allReduce', 'tp norms': 'tp allReduce' },
+    ...{ 'pp stage edges': 'pp receive', 'pp tied gradients': 'pp receive' },
   } as Record<string, string>;
   return parts.map(({ traffic }) => {
     const found: Record<string, number> = {};
     for (const { axis, what, bytes } of traffic) {
+      // Over the places of a pipeline norms have a collective that other things have too.
+      if (axis === 'pp' && what === 'norms') continue;
       const name = names[`${axis} ${what}`] ?? (what === 'gradients' ? 'dp reduceScatter' : 'dp allGather');
       found[name] = (found[name] ?? 0) + bytes;
     }
