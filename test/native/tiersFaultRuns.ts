@@ -1,6 +1,5 @@
 /** A short run with parameters and states on disk in which the k-th operation of one kind fails. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { isTierraError, type TierraError } from '../../src/core/errors.ts';
 import { findNewest } from '../../src/engine/checkpoint/index.ts';
@@ -8,7 +7,7 @@ import { saveCheckpoint } from '../../src/engine/saving.ts';
 import { type BuiltModel, buildModel } from '../../src/models/index.ts';
 import { native } from '../../src/native/load.ts';
 import { type ModelBytes, placementNamed } from '../cases/placements.ts';
-import { hashesOf, measure, type Scenario, start, trainStep } from './tiersSupport.ts';
+import { hashesOf, measure, type Scenario, start, trainStep, withFolder } from './tiersSupport.ts';
 
 export interface Fault {
   readonly site: string;
@@ -76,7 +75,8 @@ export function oracle(): Oracle {
     const steps = Array.from({ length: scenario.steps }, () => trainStep(engine));
     if (new Set(steps.map(({ clipFactor }) => clipFactor < 1)).size !== 2)
       throw new Error(`clip some steps, not all: ${steps.map(({ norm }) => norm)}`);
-    return { bytes: measure(parking(faultScenario(), tmpdir())), seen: JSON.stringify([steps, hashesOf(engine)]) };
+    const bytes = withFolder((folder) => measure(parking(faultScenario(), folder)));
+    return { bytes, seen: JSON.stringify([steps, hashesOf(engine)]) };
   } finally {
     engine.dispose();
   }
