@@ -17,8 +17,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-std::shared_ptr<Group> groupOf(int64_t id) { return findGroup(static_cast<double>(id)); }
-
 int64_t wrapped(const Tensor& x, int64_t dim) {
   const int64_t at = dim < 0 ? dim + x.dim() : dim;
   if (at < 0 || at >= x.dim()) fail("E_ARGUMENT", "dimension " + std::to_string(dim) + " of a tensor of " + std::to_string(x.dim()) + " dimensions does not exist");
@@ -27,7 +25,7 @@ int64_t wrapped(const Tensor& x, int64_t dim) {
 
 Tensor summed(const Tensor& x, int64_t group) {
   Tensor sum = x.clone(at::MemoryFormat::Contiguous);
-  groupOf(group)->allReduce(sum, Reduction::sum)->wait();
+  findGroup(group)->allReduce(sum, Reduction::sum)->wait();
   return sum;
 }
 
@@ -51,7 +49,7 @@ Tensor joined(const Tensor& parts, int64_t dim) {
 }
 
 Tensor gathered(const Tensor& x, int64_t id, int64_t dim) {
-  const auto group = groupOf(id);
+  const auto group = findGroup(id);
   const Tensor own = x.contiguous();
   std::vector<int64_t> shape = own.sizes().vec();
   shape.insert(shape.begin(), group->size());
@@ -61,7 +59,7 @@ Tensor gathered(const Tensor& x, int64_t id, int64_t dim) {
 }
 
 Tensor reduceScattered(const Tensor& x, int64_t id, int64_t dim) {
-  const auto group = groupOf(id);
+  const auto group = findGroup(id);
   const Tensor parts = partsOf(x, group->size(), dim, *group);
   const Tensor own = at::empty_like(parts[0]);
   group->reduceScatter(own, parts)->wait();
@@ -69,14 +67,14 @@ Tensor reduceScattered(const Tensor& x, int64_t id, int64_t dim) {
 }
 
 Tensor ownPart(const Tensor& x, int64_t id, int64_t dim) {
-  const auto group = groupOf(id);
+  const auto group = findGroup(id);
   if (x.size(dim) % group->size() != 0) partsOf(x, group->size(), dim, *group);
   const int64_t part = x.size(dim) / group->size();
   return x.narrow(dim, part * group->rank(), part).contiguous();
 }
 
 Tensor swapped(const Tensor& x, int64_t id, int64_t scatterDim, int64_t gatherDim) {
-  const auto group = groupOf(id);
+  const auto group = findGroup(id);
   const Tensor mine = partsOf(x, group->size(), scatterDim, *group);
   const Tensor theirs = at::empty_like(mine);
   group->allToAll(theirs, mine, {}, {})->wait();
@@ -88,7 +86,7 @@ Tensor rowsSwapped(const Tensor& x, int64_t id, const std::vector<int64_t>& into
   shape[0] = 0;
   for (const int64_t rows : into) shape[0] += rows;
   const Tensor theirs = at::empty(shape, x.options());
-  groupOf(id)->allToAll(theirs, x.contiguous(), into, from)->wait();
+  findGroup(id)->allToAll(theirs, x.contiguous(), into, from)->wait();
   return theirs;
 }
 
@@ -96,7 +94,7 @@ Tensor rowsSwapped(const Tensor& x, int64_t id, const std::vector<int64_t>& into
 constexpr int kShiftTag = (1 << 30) - 1;
 
 Tensor shifted(const Tensor& x, int64_t id, int64_t offset) {
-  const auto group = groupOf(id);
+  const auto group = findGroup(id);
   const int64_t size = group->size();
   const int64_t step = ((offset % size) + size) % size;
   if (step == 0) return x.clone();
@@ -223,7 +221,7 @@ Tensor addBiasOnce(const Tensor& x, const Tensor& bias, bool here) { return AddB
 
 Tensor maxInGroup(const Tensor& x, int64_t group) {
   Tensor most = x.detach().clone(at::MemoryFormat::Contiguous);
-  groupOf(group)->allReduce(most, Reduction::max)->wait();
+  findGroup(group)->allReduce(most, Reduction::max)->wait();
   return most;
 }
 

@@ -21,7 +21,7 @@ constexpr int64_t kNoLoss = -100;
 struct ParallelCrossEntropy : torch::autograd::Function<ParallelCrossEntropy> {
   // logits [M, columns], targets int64 [M]; this rank's first column is `first`.
   static Tensor forward(AutogradContext* context, const Tensor& logits, const Tensor& targets, int64_t first, int64_t group) {
-    const auto ranks = findGroup(static_cast<double>(group));
+    const auto ranks = findGroup(group);
     const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
     const int64_t columns = logits.size(1);
     Tensor most = columns > 0 ? wide.amax(1) : at::full({logits.size(0)}, -INFINITY, wide.options());

@@ -106,5 +106,7 @@ class Group : public std::enable_shared_from_this<Group> {
 };
 
 std::shared_ptr<Group> findGroup(double id);
+// As operators carry it.
+inline std::shared_ptr<Group> findGroup(int64_t id) { return findGroup(static_cast<double>(id)); }
 
 }  // namespace tierra::dist

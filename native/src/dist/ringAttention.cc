@@ -189,7 +189,7 @@ void checkShapes(const Tensor& query, const Tensor& key, const Tensor& value, co
 struct RingAttention : torch::autograd::Function<RingAttention> {
   static Tensor forward(AutogradContext* context, const Tensor& query, const Tensor& key, const Tensor& value, int64_t id, bool causal,
                         double scale, int64_t folds, int64_t tile) {
-    const auto group = findGroup(static_cast<double>(id));
+    const auto group = findGroup(id);
     const Settings settings{causal, scale, folds, tile};
     checkShapes(query, key, value, *group, settings);
     const Merged merged = forwardRing(grouped(query, key.size(1)), at::stack({key, value}), *group, settings);
@@ -208,7 +208,7 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
     const Tensor &query = saved[0], &key = saved[1], &value = saved[2], &out = saved[3];
     const auto data = [context](const char* name) { return context->saved_data[name]; };
     const Settings settings{data("causal").toBool(), data("scale").toDouble(), data("folds").toInt(), data("tile").toInt()};
-    const auto group = findGroup(static_cast<double>(data("group").toInt()));
+    const auto group = findGroup(data("group").toInt());
     const int64_t heads = key.size(1);
     const Tensor delta = (gradients[0].to(wideTypeOf(query)) * out).sum(-1);
     const Rows rows{grouped(query, heads), grouped(gradients[0], heads), saved[4], delta.view(saved[4].sizes())};

@@ -17,8 +17,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-std::shared_ptr<Group> groupOf(int64_t id) { return findGroup(static_cast<double>(id)); }
-
 // Calls `use(block, owner)` for the block of every rank, the own one first.
 template <typename Use>
 void aroundRing(Group& group, const Tensor& own, Use&& use) {
@@ -81,14 +79,14 @@ void checkBlocks(const char* what, const Tensor& x, const Tensor& blocks, int64_
 
 struct RingScores : torch::autograd::Function<RingScores> {
   static Tensor forward(AutogradContext* context, const Tensor& query, const Tensor& key, int64_t id) {
-    const auto group = groupOf(id);
+    const auto group = findGroup(id);
     checkBlocks("ring_scores", query, key, key.size(3), *group);
     context->save_for_backward({query, key});
     context->saved_data["group"] = id;
     return scoresOf(query, key, *group);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const auto group = groupOf(context->saved_data["group"].toInt());
+    const auto group = findGroup(context->saved_data["group"].toInt());
     const variable_list saved = context->get_saved_variables();
     const Tensor queryGradient = mixOf(gradients[0], saved[1], *group);
     return {queryGradient, blockGradient(gradients[0], saved[0], saved[1].size(1), *group), Tensor()};
@@ -97,14 +95,14 @@ struct RingScores : torch::autograd::Function<RingScores> {
 
 struct RingMix : torch::autograd::Function<RingMix> {
   static Tensor forward(AutogradContext* context, const Tensor& weights, const Tensor& value, int64_t id) {
-    const auto group = groupOf(id);
+    const auto group = findGroup(id);
     checkBlocks("ring_mix", weights, value, value.size(2) * group->size(), *group);
     context->save_for_backward({weights, value});
     context->saved_data["group"] = id;
     return mixOf(weights, value, *group);
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const auto group = groupOf(context->saved_data["group"].toInt());
+    const auto group = findGroup(context->saved_data["group"].toInt());
     const variable_list saved = context->get_saved_variables();
     const Tensor weightGradient = scoresOf(gradients[0], saved[1], *group);
     return {weightGradient, blockGradient(saved[0], gradients[0], saved[1].size(1), *group), Tensor()};

@@ -19,7 +19,7 @@ using torch::autograd::variable_list;
 struct Square {
   std::shared_ptr<Group> row, column;
   Square(int64_t rowId, int64_t columnId)
-      : row(findGroup(static_cast<double>(rowId))), column(findGroup(static_cast<double>(columnId))) {
+      : row(findGroup(rowId)), column(findGroup(columnId)) {
     if (row->size() != column->size()) {
       fail("E_ARGUMENT", "SUMMA needs a square: \"" + row->name() + "\" has " + std::to_string(row->size()) + " ranks, \"" +
                              column->name() + "\" " + std::to_string(column->size()));
@@ -58,44 +58,33 @@ Tensor productAB(const Tensor& a, const Tensor& b, const Square& square) {
   return c;
 }
 
-// Reduces `partial` to position `root` and keeps it there.
-struct Collecting {
-  Tensor partial;
-  WorkPtr work;
-};
+// Each position's block of `own` comes by along `from`; what `product` makes of it is summed along `into`, where the position of
+// the same number keeps it. A sum travels while the next block is multiplied.
+template <typename Product>
+Tensor collectedProducts(Group& from, const Tensor& own, Group& into, Product&& product) {
+  Tensor kept;
+  WorkPtr before;
+  Panel next = spread(from, own, 0);
+  for (int t = 0; t < from.size(); ++t) {
+    Panel now = std::move(next);
+    if (t + 1 < from.size()) next = spread(from, own, t + 1);
+    const Tensor partial = product(now.ready());
+    if (before) before->wait();
+    before = into.reduce(partial, t);
+    if (into.rank() == t) kept = partial;
+  }
+  before->wait();
+  return kept;
+}
 
 // C(i, t) = sum over j of A(i, j) B(t, j)^T.
 Tensor productABt(const Tensor& a, const Tensor& b, const Square& square) {
-  Tensor c;
-  Collecting before;
-  Panel next = spread(*square.column, b, 0);
-  for (int t = 0; t < square.edge(); ++t) {
-    Panel now = std::move(next);
-    if (t + 1 < square.edge()) next = spread(*square.column, b, t + 1);
-    const Tensor partial = a.mm(now.ready().t());
-    if (before.work) before.work->wait();
-    before = {partial, square.row->reduce(partial, t)};
-    if (square.row->rank() == t) c = partial;
-  }
-  before.work->wait();
-  return c;
+  return collectedProducts(*square.column, b, *square.row, [&](const Tensor& block) { return a.mm(block.t()); });
 }
 
 // C(t, j) = sum over i of A(i, t)^T B(i, j).
 Tensor productAtB(const Tensor& a, const Tensor& b, const Square& square) {
-  Tensor c;
-  Collecting before;
-  Panel next = spread(*square.row, a, 0);
-  for (int t = 0; t < square.edge(); ++t) {
-    Panel now = std::move(next);
-    if (t + 1 < square.edge()) next = spread(*square.row, a, t + 1);
-    const Tensor partial = now.ready().t().mm(b);
-    if (before.work) before.work->wait();
-    before = {partial, square.column->reduce(partial, t)};
-    if (square.column->rank() == t) c = partial;
-  }
-  before.work->wait();
-  return c;
+  return collectedProducts(*square.row, a, *square.column, [&](const Tensor& block) { return block.t().mm(b); });
 }
 
 void remember(AutogradContext* context, const Tensor& a, const Tensor& b, int64_t row, int64_t column) {
