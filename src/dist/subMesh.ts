@@ -51,6 +51,15 @@ export function square(size: number): SubMesh<SquareGroups> {
   };
 }
 
+/** i runs fastest, then j, then k. */
+const layered =
+  (edge: number) =>
+  (position: number): Place => ({
+    i: position % edge,
+    j: Math.floor(position / edge) % edge,
+    k: Math.floor(position / (edge * edge)),
+  });
+
 /** `depth` layers of squares. */
 export function deepSquare(size: number, depth: number): SubMesh<DeepGroups> {
   const edge = Math.round(Math.sqrt(size / depth));
@@ -61,11 +70,7 @@ export function deepSquare(size: number, depth: number): SubMesh<DeepGroups> {
       { hint: 'With 8 ranks take depth 2 (q = 2); depth 1 is 2D.' },
     );
   }
-  const place = (position: number): Place => ({
-    i: position % edge,
-    j: Math.floor(position / edge) % edge,
-    k: Math.floor(position / (edge * edge)),
-  });
+  const place = layered(edge);
   return {
     size,
     edge,
@@ -87,11 +92,7 @@ export function cube(size: number): SubMesh<CubeGroups> {
       hint: 'Cubes are 8, 27, 64, ...',
     });
   }
-  const place = (position: number): Place => ({
-    i: position % edge,
-    j: Math.floor(position / edge) % edge,
-    k: Math.floor(position / (edge * edge)),
-  });
+  const place = layered(edge);
   return {
     size,
     edge,

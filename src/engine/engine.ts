@@ -1,6 +1,7 @@
 import { check, TierraError } from '../core/errors.ts';
 import { faultPoint } from '../core/faults.ts';
 import { noteStep, readWhereabouts, whereaboutsMemory } from '../core/whereabouts.ts';
+import type { PipelineStep } from '../dist/pipeline/index.ts';
 import type { UpdateRule } from '../native/binding.ts';
 import {
   type AnyModule,
@@ -267,18 +268,8 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     }
     return this.#guard('vertical', () => {
       this.#beginMicroBatch(largest);
-      const losses = runVertical({
-        model: this.model as unknown as SequenceModel<Input>,
-        units: this.#units,
-        host: this.store,
-        batches: inputs,
-        seed: this.context.config.seed,
-        step: this.#steps,
-        scale: this.#lossWeight,
-        keyOf: (microBatch) => this.#keyOf(microBatch),
-      });
-      this.#microBatch = inputs.length;
-      return losses;
+      const model = this.model as unknown as SequenceModel<Input>;
+      return this.#together(inputs, (step) => runVertical({ model, units: this.#units, host: this.store, ...step }));
     });
   }
 
@@ -291,7 +282,12 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       );
     }
     this.#beginMicroBatch(inputs[0]!);
-    const losses = pipeline.runStep({
+    return this.#together(inputs, (step) => pipeline.runStep(step));
+  }
+
+  /** All micro-batches of the step that has begun, by one who walks them in an order of its own. */
+  #together(inputs: readonly Input[], run: (step: PipelineStep<Input>) => Tensor[]): Tensor[] {
+    const losses = run({
       batches: inputs,
       seed: this.context.config.seed,
       step: this.#steps,

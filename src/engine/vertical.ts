@@ -4,22 +4,16 @@
  * belong to the micro-batch: losses and gradients are those of the horizontal order, bit for bit.
  */
 import { TierraError } from '../core/errors.ts';
+import type { PipelineStep } from '../dist/pipeline/index.ts';
 import { randomKeys, Tape, type Unit, type UnitHost } from '../nn/index.ts';
 import type { SequenceModel } from '../nn/sequence.ts';
 import type { Tensor } from '../tensor/index.ts';
 
-export interface VerticalStep<Batch> {
+export interface VerticalStep<Batch> extends PipelineStep<Batch> {
   readonly model: SequenceModel<Batch>;
   /** The model's units, in the order of its stages. */
   readonly units: readonly Unit[];
   readonly host: UnitHost;
-  readonly batches: readonly Batch[];
-  readonly seed: number;
-  readonly step: number;
-  /** Weight of each loss. */
-  readonly scale: number;
-  /** The number under which a micro-batch draws its random numbers. */
-  readonly keyOf: (microBatch: number) => number;
 }
 
 /** Forward and backward of all micro-batches; returns their losses, which belong to the caller's scope. */

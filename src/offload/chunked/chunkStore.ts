@@ -201,7 +201,6 @@ export class ChunkStore implements ParameterStore {
     }
     views.unbindAll();
     this.#step = step;
-    this.#norms.begin();
     recorder.collect();
     recorder.beginStep(step);
     native().resetPeakMemory(this.#options.device);
