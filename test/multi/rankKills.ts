@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { checkpointsFolder, stepName } from '../../src/engine/checkpoint/names.ts';
 import { program } from '../compiled.ts';
+import { sentences } from './sentences.ts';
 
 /** What is killed: so many ranks, with parts of the model that live in such places. */
 export interface RankSetup {
@@ -46,20 +47,10 @@ const memories = {
   disk: '{ gpu: 64MiB, cpu: 64MiB, nvme: { path: swap, size: 64MiB }, policy: static, static: { hostParameters: 0.5, hostStates: 0.3 } }',
 };
 
-const corpus = (): string => {
-  const words = ['tensor', 'chunk', 'step', 'shard', 'stage', 'block', 'layer', 'token'];
-  let state = 1;
-  const next = (): number => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state;
-  };
-  return Array.from({ length: 400 }, () => Array.from({ length: 6 }, () => words[next() % 8]).join(' ')).join('.\n');
-};
-
 /** A folder with a corpus and a small model that is saved every third step. */
 export function rankFolder({ zero, tiers }: RankSetup, steps: number): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'tierra-rank-kills-'));
-  writeFileSync(path.join(folder, 'corpus.txt'), corpus());
+  writeFileSync(path.join(folder, 'corpus.txt'), sentences(400));
   writeFileSync(
     path.join(folder, 'run.yaml'),
     `name: killed

@@ -1,4 +1,5 @@
 /** For scripts that run as ranks (`ranks.ts`). */
+import type { DataPosition } from '../../src/data/index.ts';
 import type { TokenBatch } from '../../src/models/index.ts';
 import { type Dtype, ops, type Tensor } from '../../src/tensor/index.ts';
 import { tokens } from '../native/engineSupport.ts';
@@ -24,6 +25,17 @@ export const tensorOf = (values: readonly number[], dtype: Dtype = 'float64', sh
   ops.to(ops.fromArray(values, shape ?? [values.length], { dtype: 'float64' }), { dtype });
 
 export const valuesOf = (tensor: Tensor): number[] => ops.toArray(ops.to(tensor, { dtype: 'float64' }));
+
+/** Where data stand that nobody reads from a corpus, for checkpoints. */
+export const noPosition: DataPosition = {
+  version: 1,
+  fingerprint: null,
+  samples: null,
+  shuffle: false,
+  seed: 0,
+  epoch: 0,
+  sample: 0,
+};
 
 /** Rank `rank`'s rows of a micro-batch of `rows` sequences of 8 tokens that all `size` ranks share. */
 export function rowsOf(rows: number, index: number, rank: number, size: number): TokenBatch & { labels: Tensor } {

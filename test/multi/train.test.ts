@@ -2,7 +2,8 @@
 import { appendFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { lossesIn, project, run, runHere, sentences, start, statesOf } from './trainProcess.ts';
+import { sentences } from './sentences.ts';
+import { lossesIn, project, run, runHere, start, statesOf } from './trainProcess.ts';
 
 const train = ['train', 'run.yaml'];
 

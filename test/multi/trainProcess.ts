@@ -6,22 +6,12 @@ import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { program } from '../compiled.ts';
 import { type Outcome, runCli } from '../unit/cli/runCli.ts';
+import { sentences } from './sentences.ts';
 
 export function scratch(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'tierra-train-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
-}
-
-/** Sentences that differ from each other, `count` of them. */
-export function sentences(count: number, seed = 1): string {
-  const words = ['tensor', 'chunk', 'step', 'shard', 'stage', 'block', 'layer', 'token'];
-  let state = seed;
-  const next = (): number => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state;
-  };
-  return Array.from({ length: count }, () => Array.from({ length: 6 }, () => words[next() % 8]).join(' ')).join('.\n');
 }
 
 /** A folder with a corpus and a `run.yaml`: 12 steps of a small model with dropout, accumulation and clipping. */

@@ -14,7 +14,7 @@ import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
 import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
 import { settings } from '../../native/engineSupport.ts';
-import { freeBatch, rowsOf } from '../rankSupport.ts';
+import { freeBatch, noPosition, rowsOf } from '../rankSupport.ts';
 
 export type ModelName = 'gpt' | 'dropping' | 'tied' | 'llama' | 'mixtral';
 
@@ -124,16 +124,7 @@ async function train(communicator: Communicator | null, given: MeshCase): Promis
     for (const batch of batches) freeBatch(batch);
   }
   if (folder !== undefined) {
-    const nowhere = {
-      version: 1,
-      fingerprint: null,
-      samples: null,
-      shuffle: false,
-      seed: 0,
-      epoch: 0,
-      sample: 0,
-    } as const;
-    await saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, nowhere);
+    await saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, noPosition);
   }
   const copies = copiesIn(engine);
   const used = Object.fromEntries(engine.store.use().map(({ tier, usedBytes }) => [tier, usedBytes]));

@@ -131,6 +131,11 @@ function cutLocally(whole: Tensor, cuts: tp.Layout['cuts'], groups: tp.Groups): 
 
 const layerNorm = (x: Tensor, { weight, bias }: Wholes): Tensor => ops.layerNorm(x, [x.size(-1)], weight!, bias!, 1e-5);
 const rms = (x: Tensor, { weight }: Wholes): Tensor => rmsNorm(x, weight!, 1e-6);
+const sharded = (tensor: Tensor, shape: readonly number[], cuts: tp.Layout['cuts']): tp.Sharded => ({
+  tensor,
+  layout: { shape, cuts },
+});
+
 const nll = (logits: Tensor, targets: Tensor): Tensor => ops.crossEntropy(logits, targets);
 
 /** One column-cut layer feeding a row-cut one, as a user would write it. */
@@ -225,6 +230,39 @@ function lineCases(place: tp.LinePlace): Record<string, Case> {
   };
 }
 
+interface HeadGiven {
+  readonly head: tp.VocabularyHead2D | tp.VocabularyHead3D;
+  readonly x: Tensor;
+  readonly xCuts: tp.Layout['cuts'];
+  readonly yCuts: tp.Layout['cuts'];
+  readonly targets: Tensor;
+  readonly targetCuts: tp.Layout['cuts'];
+  readonly groups: tp.Groups;
+}
+
+/** A head's logits, and its loss without whole logits. */
+function headCases({ head, x, xCuts, yCuts, targets, targetCuts, groups }: HeadGiven): Record<string, Case> {
+  const ofX = (a: Tensor): tp.Sharded => sharded(a, x.shape, xCuts);
+  return {
+    logits: {
+      module: head,
+      x,
+      serial: (a, { weight }) => ops.linear(a, weight!),
+      parallel: (a) => head.call(ofX(a)).tensor,
+      xCuts,
+      yCuts,
+    },
+    loss: {
+      module: head,
+      x,
+      serial: (a, { weight }) => nll(ops.linear(a, weight!), targets),
+      parallel: (a) => head.loss(ofX(a), sharded(cutLocally(targets, targetCuts, groups), targets.shape, targetCuts)),
+      xCuts,
+      yCuts: [],
+    },
+  };
+}
+
 function squareCases(place: tp.SquarePlace | tp.DeepPlace): Record<string, Case> {
   const { edge } = place;
   const { m, k, n, v } = sizesFor(place.kind === '2d' ? edge : edge * place.depth);
@@ -241,10 +279,6 @@ function squareCases(place: tp.SquarePlace | tp.DeepPlace): Record<string, Case>
   const ids = idsOf(1, m, v);
   const targets = idsOf(4, m, v);
   const layerIds = [place.kind === '2d' ? [] : ['depth']];
-  const sharded = (tensor: Tensor, shape: readonly number[], of: tp.Layout['cuts']): tp.Sharded => ({
-    tensor,
-    layout: { shape, cuts: of },
-  });
   const lookUp = (a: Tensor, { weight }: Wholes): Tensor => ops.embedding(weight!, a);
   const product = (a: Tensor, { weight, bias }: Wholes): Tensor =>
     bias === undefined ? ops.matmul(a, weight!) : ops.add(ops.matmul(a, weight!), bias);
@@ -297,23 +331,7 @@ function squareCases(place: tp.SquarePlace | tp.DeepPlace): Record<string, Case>
       xCuts: [tokens],
       yCuts: cuts,
     },
-    logits: {
-      module: head,
-      x,
-      serial: (a, { weight }) => ops.linear(a, weight!),
-      parallel: (a) => head.call(sharded(a, [m, k], cuts)).tensor,
-      xCuts: cuts,
-      yCuts: cuts,
-    },
-    loss: {
-      module: head,
-      x,
-      serial: (a, { weight }) => nll(ops.linear(a, weight!), targets),
-      parallel: (a) =>
-        head.loss(sharded(a, [m, k], cuts), sharded(cutLocally(targets, [tokens], place.groups), [m], [tokens])),
-      xCuts: cuts,
-      yCuts: [],
-    },
+    ...headCases({ head, x, xCuts: cuts, yCuts: cuts, targets, targetCuts: [tokens], groups: place.groups }),
   };
 }
 
@@ -335,10 +353,6 @@ function cubeCases(place: tp.CubePlace): Record<string, Case> {
   const ids = idsOf(1, m, v);
   const targets = idsOf(4, m, v);
   const targetCuts = [['weight', 'output']];
-  const sharded = (tensor: Tensor, shape: readonly number[], of: tp.Layout['cuts']): tp.Sharded => ({
-    tensor,
-    layout: { shape, cuts: of },
-  });
   const product = (a: Tensor, { weight, bias }: Wholes): Tensor =>
     bias === undefined ? ops.matmul(a, weight!) : ops.add(ops.matmul(a, weight!), bias);
   return {
@@ -390,22 +404,6 @@ function cubeCases(place: tp.CubePlace): Record<string, Case> {
       xCuts: [['weight']],
       yCuts: first,
     },
-    logits: {
-      module: head,
-      x,
-      serial: (a, { weight }) => ops.linear(a, weight!),
-      parallel: (a) => head.call(sharded(a, [m, k], first)).tensor,
-      xCuts: first,
-      yCuts: second,
-    },
-    loss: {
-      module: head,
-      x,
-      serial: (a, { weight }) => nll(ops.linear(a, weight!), targets),
-      parallel: (a) =>
-        head.loss(sharded(a, [m, k], first), sharded(cutLocally(targets, targetCuts, place.groups), [m], targetCuts)),
-      xCuts: first,
-      yCuts: [],
-    },
+    ...headCases({ head, x, xCuts: first, yCuts: second, targets, targetCuts, groups: place.groups }),
   };
 }

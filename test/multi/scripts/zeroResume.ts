@@ -14,7 +14,7 @@ import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
 import { scope, type Tensor } from '../../../src/tensor/index.ts';
 import { settings } from '../../native/engineSupport.ts';
-import { freeBatch, mark, rowsOf } from '../rankSupport.ts';
+import { freeBatch, mark, noPosition, rowsOf } from '../rankSupport.ts';
 
 export interface Leg {
   readonly folder: string;
@@ -61,21 +61,12 @@ export async function run(communicator: Communicator | null, leg: Leg): Promise<
   freeBatch(batch);
   if (leg.from > 0) loadCheckpoint(engine, path.join(leg.folder, 'checkpoints', stepName(leg.from)), built);
   const loaded = hashesOf(engine);
-  const position = {
-    version: 1,
-    fingerprint: null,
-    samples: null,
-    shuffle: false,
-    seed: 0,
-    epoch: 0,
-    sample: 0,
-  } as const;
   const losses: number[] = [];
   const note = (hashes: LegResult['loaded']): void =>
     writeFileSync(hashFile(leg.folder, leg.from, engine.steps, ranks.rank), JSON.stringify(hashes));
   if (leg.saveEvery !== undefined) note(loaded);
   const save = (): Promise<unknown> =>
-    saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, position);
+    saveCheckpoint(engine, { built, config: context.config, totalSteps: 20 }, noPosition);
   while (engine.steps < leg.from + leg.steps) {
     engine.zeroGrad();
     const own = rowsOf(rows, engine.steps, ranks.rank, ranks.size);
