@@ -61,12 +61,11 @@ class OffloadLoop:
         self.names = [[name for name, _ in layer.named_parameters()] for layer in self.layers]
         pinned = device == "cuda"
         self.host = [Flat([p for _, p in layer.named_parameters()], "cpu", pinned) for layer in self.layers]
-        rest = [p for name, p in model.named_parameters() if not name.startswith("model.layers.")]
+        self.rest = [p for name, p in model.named_parameters() if not name.startswith("model.layers.")]
         self.embed, self.norm, self.rotary, self.head = model.model.embed_tokens, model.model.norm, model.model.rotary_emb, model.lm_head
         for module in (self.embed, self.norm, self.head):
             module.to(device)
         self.rotary.to(device)
-        self.rest = [p for p in rest]
         size = max(flat.data.numel() for flat in self.host)
         made = lambda: torch.empty(size, dtype=torch.bfloat16, device=device)
         self.slots, self.grads = [made() for _ in range(buffers)], [made() for _ in range(buffers)]

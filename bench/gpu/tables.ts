@@ -11,20 +11,17 @@ export interface Entry {
   readonly once?: boolean;
 }
 
-const tierra = (label: string, row: Entry['row'], more: Partial<Entry> = {}): Entry => ({
-  label: `Tierra, ${label}`,
-  program: 'tierra',
-  row,
-  seconds: 45,
-  ...more,
-});
-const torch = (label: string, row: Entry['row'], more: Partial<Entry> = {}): Entry => ({
-  label: `PyTorch, ${label}`,
-  program: 'torch',
-  row,
-  seconds: 45,
-  ...more,
-});
+const entryFor =
+  (program: Entry['program'], name: string) =>
+  (label: string, row: Entry['row'], more: Partial<Entry> = {}): Entry => ({
+    label: `${name}, ${label}`,
+    program,
+    row,
+    seconds: 45,
+    ...more,
+  });
+const tierra = entryFor('tierra', 'Tierra');
+const torch = entryFor('torch', 'PyTorch');
 
 const small = { preset: 'llama-1.1b', batch: 8, length: 2048, steps: 12, clipNorm: 1 };
 const middle = { preset: 'llama-3.2-3b', batch: 4, length: 4096, steps: 8, clipNorm: 1000 };
