@@ -12,10 +12,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { ConfigInput } from '../../src/config/index.ts';
 import { Checkpointer, type SaveReport } from '../../src/engine/checkpointer.ts';
+import { observe } from '../../src/engine/observing.ts';
 import { initialize, launch } from '../../src/index.ts';
 import { buildModel, type LanguageModel, type TokenBatch } from '../../src/models/index.ts';
 import { native } from '../../src/native/load.ts';
 import type { MovementReport } from '../../src/offload/observer.ts';
+import { PlainProgress } from '../../src/telemetry/index.ts';
 import { ops, type Tensor } from '../../src/tensor/index.ts';
 
 interface Row {
@@ -34,6 +36,8 @@ interface Row {
   readonly clipNorm: number;
   /** A checkpoint behind training after every so many steps. */
   readonly saveEvery?: number;
+  /** A file for the timeline of every step. */
+  readonly trace?: string;
 }
 
 const row = JSON.parse(process.argv[2] ?? '{}') as Row;
@@ -42,7 +46,7 @@ const output = mkdtempSync(path.join(tmpdir(), 'tierra-bench-'));
 const context = launch({
   device: row.device ?? 'cuda',
   precision,
-  runtime: { deterministic: false },
+  runtime: { deterministic: false, trace: row.trace ?? null },
   train: { steps: 1000, batchSize: batch, accumulate: microBatches, clipNorm: row.clipNorm, output, keepLast: 1 },
   optimizer: { learningRate: 1e-5 },
   memory: row.memory ?? {},
@@ -51,7 +55,10 @@ const context = launch({
 const lengthKey = row.preset.startsWith('gpt2') ? 'n_positions' : 'max_position_embeddings';
 const built = buildModel({ preset: row.preset, overrides: { [lengthKey]: length, ...row.overrides } } as never);
 const model: LanguageModel = built.model;
-const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values: quickValues });
+const progress = new PlainProgress(process.stderr, { logEvery: 1 });
+const observation = observe(context.config, progress);
+const { observer } = observation;
+const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values: quickValues, observer });
 const saves: SaveReport[] = [];
 const checkpointer = new Checkpointer(
   engine,
@@ -142,7 +149,9 @@ if (context.world.rank === 0) {
       clipped: `${clipped}/${steps}`,
       losses: losses.map((loss) => Number(loss.toFixed(4))).slice(0, 4),
       rss: gib(process.memoryUsage().rss),
+      computeShare: movement === null ? null : Number((movement.computeSeconds / movement.stepSeconds).toFixed(3)),
       waits: movement?.waits ?? [],
+      lanes: movement?.lanes ?? null,
       guesses: movement?.guesses ?? null,
       saves: saves.map(({ blockedMs, totalMs }) => [Math.round(blockedMs), Math.round(totalMs)]),
       plan: describePlan(),
@@ -150,6 +159,7 @@ if (context.world.rank === 0) {
   );
 }
 engine.dispose();
+observation[Symbol.dispose]();
 rmSync(output, { recursive: true, force: true });
 
 function describePlan(): unknown {

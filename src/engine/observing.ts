@@ -6,10 +6,10 @@ import type { ParameterStore } from '../offload/store.ts';
 import { movementText, type Progress, planText, SpanPacker, TraceWriter, tierNames } from '../telemetry/index.ts';
 
 /** Lanes of the timeline by their names, in the order in which they are shown. */
-const laneNames = (device: string): Readonly<Record<TimelineLane, string>> => ({
+const laneNames: Readonly<Record<TimelineLane, string>> = {
   step: 'step',
-  // On a GPU the store sees when work is put on the stream, not when the device does it.
-  compute: device === 'cpu' ? 'compute' : 'compute (as submitted)',
+  compute: 'compute',
+  submitted: 'compute (as submitted)',
   wait: 'waiting',
   toDevice: 'cpu to gpu',
   toHost: 'gpu to cpu',
@@ -18,7 +18,7 @@ const laneNames = (device: string): Readonly<Record<TimelineLane, string>> => ({
   update: 'optimizer',
   stage: 'checkpoint',
   save: 'checkpoint',
-});
+};
 
 export interface Observation extends Disposable {
   readonly observer: StoreObserver;
@@ -26,17 +26,18 @@ export interface Observation extends Disposable {
   summarize(store: ParameterStore): void;
 }
 
+/** Lanes that are there from the beginning: what is computed behind the host is seen only where everything is resident. */
+const shownLanes = new Set(Object.values(laneNames).filter((name) => name !== laneNames.submitted));
+
 /** Plans are told to `progress`; the timeline goes to the file that `runtime.trace` names, if it names one. */
-export function observe(config: Config, progress: Progress, device: string, rank = 0): Observation {
+export function observe(config: Config, progress: Progress, rank = 0): Observation {
   const trace = config.runtime.trace === null ? null : ofRank(config.runtime.trace, rank);
-  const names = laneNames(device);
-  const writer =
-    trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: [...new Set(Object.values(names))] });
+  const writer = trace === null ? null : new TraceWriter(path.resolve(trace), { lanes: [...shownLanes] });
   const packer = new SpanPacker();
   const observer: StoreObserver = {
     planned: (plan) => progress.note(planText(plan)),
     replanned: (change) => progress.warn(`planned the step anew: ${change}`),
-    ...(writer !== null && { timeline: (batch: TimelineBatch) => write({ writer, packer, names, progress }, batch) }),
+    ...(writer !== null && { timeline: (batch: TimelineBatch) => write({ writer, packer, progress }, batch) }),
   };
   return {
     observer,
@@ -51,13 +52,12 @@ export function observe(config: Config, progress: Progress, device: string, rank
 interface Target {
   readonly writer: TraceWriter;
   readonly packer: SpanPacker;
-  readonly names: Readonly<Record<TimelineLane, string>>;
   readonly progress: Progress;
 }
 
-function write({ writer, packer, names, progress }: Target, batch: TimelineBatch): void {
+function write({ writer, packer, progress }: Target, batch: TimelineBatch): void {
   for (const { lane, name, startUs, durationUs, details } of packer.inOrder(batch.entries)) {
-    const shown = packer.lane(names[lane], startUs, durationUs);
+    const shown = packer.lane(laneNames[lane], startUs, durationUs);
     writer.span({ lane: shown, name, startUs, durationUs, args: details });
   }
   for (const { atUs, uses } of batch.counters) {

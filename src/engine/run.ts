@@ -83,7 +83,7 @@ async function trainRecorded(context: Context, recording: Recording, signal: Abo
     });
     const totalSteps = totalStepsOf(config, data.batchesPerEpoch);
     const run: Run = { config, context, tokenizer, built, validation: corpus.validation, data, totalSteps, record };
-    using observation = observe(config, progress, context.device, everyone.rank);
+    using observation = observe(config, progress, everyone.rank);
     using engine = await startEngine(run, corpus.train, observation);
     const tooMuch = memoryWarning(hostNeed(engine.store, context.device), memoryBefore, config);
     if (tooMuch !== null) progress.warn(tooMuch, { kind: 'memory' });

@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 12;
+export const contract = 13;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -636,21 +636,22 @@ export interface PendingTicket {
 }
 
 export interface TimelineSpan {
-  readonly lane: AnyLane | 'wait';
-  /** The ticket's cause, or that of the wait. */
+  readonly lane: AnyLane | 'wait' | 'compute';
+  /** The ticket's cause, or that of the wait; of compute none. */
   readonly name: string;
   /** On the clock of `nowUs`. */
   readonly startUs: number;
   readonly durationUs: number;
   readonly bytes: number;
   readonly chunk: number;
+  /** Of compute: the moment. */
   readonly ticket: TicketId;
 }
 
 export interface TimelineReport {
   readonly spans: readonly TimelineSpan[];
   /** Per lane, the time with at least one ticket under way since the last report. */
-  readonly busyUs: Readonly<Record<AnyLane | 'wait', number>>;
+  readonly busyUs: Readonly<Record<AnyLane | 'wait' | 'compute', number>>;
   readonly dropped: number;
 }
 
@@ -665,6 +666,8 @@ export interface ExecutorBinding {
   setScale(executor: ExecutorId, cell: number, value: number): void;
   /** Makes the cell unset again. Throws `E_STATE` while an unfinished update reads it. */
   clearScale(executor: ExecutorId, cell: number): void;
+  /** What is computed (CPU) or submitted (GPU) from now on is the moment that is reached next: it begins here in the timeline. */
+  beginMoment(executor: ExecutorId): void;
   /**
    * Compute of `moment` and all before it is over (CPU) or submitted to the compute stream (GPU). Never goes back; reached
    * again, it covers on a GPU what was submitted since, for tickets that come later.

@@ -8,11 +8,14 @@ export class ComputeTimeline {
   #entries: TimelineEntry[] = [];
   /** When each span under way began, outermost first. */
   readonly #begun: number[] = [];
+  /** On a GPU only the submission of work is seen, not when the device does it. */
+  readonly #lane: 'compute' | 'submitted';
   #step = 0;
   #stepStartUs = 0;
 
-  constructor(observer: StoreObserver) {
+  constructor(observer: StoreObserver, device: string) {
     this.#observer = observer;
+    this.#lane = device === 'cpu' ? 'compute' : 'submitted';
   }
 
   get #on(): boolean {
@@ -36,7 +39,7 @@ export class ComputeTimeline {
   end(name: () => string): void {
     const startUs = this.#begun.pop();
     if (startUs === undefined || this.#begun.length > 0) return;
-    this.#add('compute', name(), startUs);
+    this.#add(this.#lane, name(), startUs);
   }
 
   endStep(uses: readonly TierUse[]): void {
@@ -49,7 +52,7 @@ export class ComputeTimeline {
     this.#step = 0;
   }
 
-  #add(lane: 'compute' | 'step', name: string, startUs: number): void {
+  #add(lane: 'compute' | 'submitted' | 'step', name: string, startUs: number): void {
     const durationUs = native().nowUs() - startUs;
     this.#entries.push({ lane, name, startUs, durationUs, details: { step: this.#step } });
   }

@@ -16,7 +16,7 @@ export interface PlanSummary {
   readonly limit: 'compute' | 'disk' | 'link' | 'optimizer';
 }
 
-export type TimelineLane = 'step' | 'compute' | 'wait' | AnyLane;
+export type TimelineLane = 'step' | 'compute' | 'submitted' | 'wait' | AnyLane;
 
 /** One thing that took time. Times are microseconds on the clock of `native().nowUs()`. */
 export interface TimelineEntry {

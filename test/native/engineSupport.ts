@@ -27,10 +27,12 @@ export class Mlp extends Module<[Tensor], Tensor> {
   }
 }
 
+/** Where models of these helpers train: the tests of test/gpu say otherwise. */
+export const where = { device: 'cpu' };
+
 export const base = {
   name: 'test',
   seed: 5,
-  device: 'cpu',
   precision: 'fp32',
   runtime: { threads: 1, optimizerThreads: 1 },
   optimizer: { learningRate: 1e-2 },
@@ -39,7 +41,7 @@ export const base = {
 
 /** `base` with whole sections merged in. */
 export function settings(changes: ConfigInput = {}): ConfigInput {
-  const merged: Record<string, unknown> = { ...base };
+  const merged: Record<string, unknown> = { ...base, ...where };
   for (const [key, value] of Object.entries(changes)) {
     const before = merged[key];
     const both = isSection(before) && isSection(value);
@@ -100,8 +102,8 @@ export function tokens(rows: number, length: number, seed: number, vocabulary = 
       BigInt(ids[Math.floor(i / length) * (length + 1) + (i % length) + offset]!),
     );
   return {
-    ids: ops.fromArray(pick(0), [rows, length]).keep(),
-    labels: ops.fromArray(pick(1), [rows, length]).keep(),
+    ids: ops.fromArray(pick(0), [rows, length], where).keep(),
+    labels: ops.fromArray(pick(1), [rows, length], where).keep(),
   };
 }
 

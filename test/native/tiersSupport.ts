@@ -15,7 +15,7 @@ import { ChunkStore } from '../../src/offload/chunked/chunkStore.ts';
 import { ops, scope, type Tensor } from '../../src/tensor/index.ts';
 import { tinyGpt2 } from '../cases/models.ts';
 import { type MemoryInput, type ModelBytes, type PlacementCase, tightGpu } from '../cases/placements.ts';
-import { settings, tokens } from './engineSupport.ts';
+import { settings, tokens, where } from './engineSupport.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
 export type AnyEngine = Engine<any, Tensor, Tensor>;
@@ -175,7 +175,7 @@ const isVertical = (engine: AnyEngine): boolean => engine.context.config.memory.
 const batchesOf = ({ accumulate }: AnyEngine, step: number): TokenBatch[] =>
   Array.from({ length: accumulate }, (_, micro) => batchOf(step * accumulate + micro));
 
-export const scalar = (value: number): Tensor => ops.fromArray([value], []);
+export const scalar = (value: number): Tensor => ops.fromArray([value], [], where);
 
 /** A step's beginning: forward and backward of its first micro-batch (of all, in the vertical order), and no more. */
 export function beginStep(engine: AnyEngine): void {

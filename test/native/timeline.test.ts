@@ -50,7 +50,7 @@ function train(folder: string, accumulate: number): Trained {
   let plan: Plan;
   let report: MovementReport;
   {
-    using observation = observe(context.config, progress, context.device);
+    using observation = observe(context.config, progress);
     const model = new Gpt2(tinyGpt2());
     using engine = initialize<TokenBatch, Tensor>({ context, model, observer: observation.observer });
     for (let step = 0; step < steps; step++) {
@@ -221,7 +221,7 @@ it('shows steps and units of training with everything resident, too', () => {
     const trace = path.join(folder.path, 'trace.json');
     const context = launch(settings({ runtime: { trace } }));
     {
-      using observation = observe(context.config, new PlainProgress(new FakeOutput(), { logEvery: 1 }), 'cpu');
+      using observation = observe(context.config, new PlainProgress(new FakeOutput(), { logEvery: 1 }));
       const model = new Gpt2(tinyGpt2());
       using engine = initialize<TokenBatch, Tensor>({ context, model, observer: observation.observer });
       for (let step = 0; step < 2; step++) {

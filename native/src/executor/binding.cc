@@ -63,6 +63,12 @@ napi_value clearScale(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value beginMoment(napi_env env, napi_callback_info info) {
+  const js::Args args(env, info);
+  executorOf(args).beginMoment();
+  return nullptr;
+}
+
 napi_value reachMoment(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   executorOf(args).reachMoment(args.integer(1, "moment"));
@@ -114,7 +120,10 @@ napi_value pending(napi_env env, napi_callback_info info) {
   return list;
 }
 
-const char* laneText(int lane) { return lane == waitLane ? "wait" : laneNames[static_cast<std::size_t>(lane)]; }
+const char* laneText(int lane) {
+  if (lane == computeLane) return "compute";
+  return lane == waitLane ? "wait" : laneNames[static_cast<std::size_t>(lane)];
+}
 
 napi_value timeline(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
@@ -133,7 +142,7 @@ napi_value timeline(napi_env env, napi_callback_info info) {
     js::setElement(env, spans, static_cast<uint32_t>(i), made);
   }
   napi_value busy = js::object(env);
-  for (int lane = 0; lane <= waitLane; ++lane) {
+  for (int lane = 0; lane <= computeLane; ++lane) {
     js::set(env, busy, laneText(lane), js::number(env, report.busyUs[static_cast<std::size_t>(lane)]));
   }
   napi_value made = js::object(env);
@@ -168,6 +177,7 @@ void registerExecutors(napi_env env, napi_value exports) {
   js::expose<submit>(env, exports, "submit");
   js::expose<setScale>(env, exports, "setScale");
   js::expose<clearScale>(env, exports, "clearScale");
+  js::expose<beginMoment>(env, exports, "beginMoment");
   js::expose<reachMoment>(env, exports, "reachMoment");
   js::expose<wait>(env, exports, "wait");
   js::expose<drain>(env, exports, "drain");

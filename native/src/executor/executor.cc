@@ -45,9 +45,13 @@ Executor::Executor(const ExecutorOptions& options)
   if (options.updateThreads == 0) fail("E_ARGUMENT", "an executor needs at least one update thread");
   const LaneEvents events{[this](Ticket* ticket) { started(ticket); }, [this](Ticket* ticket) { issued(ticket); },
                           [this](Ticket* ticket, std::optional<Failure> failure) { finished(ticket, std::move(failure)); }};
-  const auto completed = [this](std::int64_t moment) {
+  const auto completed = [this](const MomentSpan& span) {
+    if (span.endUs > span.startUs) {
+      timeline_.begin(computeLane, span.startUs);
+      timeline_.end({computeLane, "", span.startUs, span.endUs - span.startUs, 0, 0, static_cast<TicketId>(span.moment)});
+    }
     std::lock_guard lock(mutex_);
-    completed_ = std::max(completed_, moment);
+    completed_ = std::max(completed_, span.moment);
     releaseMoments();
     changed_.notify_all();
   };
@@ -298,6 +302,8 @@ void Executor::clearScale(int cell) {
   }
   cells_[static_cast<std::size_t>(cell)] = {};
 }
+
+void Executor::beginMoment() { moments_->begin(); }
 
 void Executor::reachMoment(std::int64_t moment) {
   {

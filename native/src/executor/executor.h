@@ -50,6 +50,7 @@ class Executor {
   void submit(std::vector<std::unique_ptr<Ticket>> tickets);
   void setScale(int cell, double value);
   void clearScale(int cell);
+  void beginMoment();
   void reachMoment(std::int64_t moment);
 
   /// Blocks until the tickets are done; on a GPU, until toDevice tickets are on their stream, and makes compute wait for

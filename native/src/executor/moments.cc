@@ -1,5 +1,11 @@
 #include "executor/moments.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "executor/timeline.h"
+
 #ifdef TIERRA_CUDA
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
@@ -19,13 +25,21 @@ namespace {
 
 class CpuMoments final : public Moments {
  public:
-  explicit CpuMoments(std::function<void(std::int64_t)> completed) : completed_(std::move(completed)) {}
-  void reach(std::int64_t moment) override { completed_(moment); }
+  explicit CpuMoments(MomentCompleted completed) : completed_(std::move(completed)) {}
+  void begin() override { beganUs_ = nowUs(); }
+  void reach(std::int64_t moment) override {
+    const double now = nowUs();
+    // Reached again in the middle of the next moment, it ends nothing.
+    const bool isNew = moment > std::exchange(reached_, std::max(reached_, moment));
+    completed_({moment, isNew ? std::exchange(beganUs_, std::nullopt).value_or(now) : now, now});
+  }
   void awaitOnStream(void*, std::int64_t) override {}
   void computeAwaits(void*) override {}
 
  private:
-  const std::function<void(std::int64_t)> completed_;
+  const MomentCompleted completed_;
+  std::optional<double> beganUs_;
+  std::int64_t reached_ = -1;
 };
 
 #ifdef TIERRA_CUDA
@@ -38,7 +52,7 @@ void require(cudaError_t error, const char* what) {
 
 class CudaMoments final : public Moments {
  public:
-  CudaMoments(int device, std::function<void(std::int64_t)> completed)
+  CudaMoments(int device, MomentCompleted completed)
       : device_(device), completed_(std::move(completed)) {
     thread_ = std::thread([this] { watch(); });
   }
@@ -53,13 +67,20 @@ class CudaMoments final : public Moments {
     for (const auto event : all_) cudaEventDestroy(event);
   }
 
+  void begin() override {
+    std::lock_guard lock(mutex_);
+    if (!begun_) begun_ = takeEvent();
+    record(begun_, "marking the beginning of a moment on the compute stream");
+  }
+
   void reach(std::int64_t moment) override {
     {
       std::lock_guard lock(mutex_);
       const cudaEvent_t event = takeEvent();
-      require(cudaEventRecord(event, c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)).stream()),
-              "marking a moment on the compute stream");
-      pending_.push_back({moment, event});
+      record(event, "marking a moment on the compute stream");
+      // Reached again in the middle of the next moment, it ends nothing.
+      const bool isNew = moment > std::exchange(reached_, std::max(reached_, moment));
+      pending_.push_back({moment, event, isNew ? std::exchange(begun_, nullptr) : nullptr});
     }
     wake_.notify_one();
   }
@@ -87,13 +108,18 @@ class CudaMoments final : public Moments {
   struct Mark {
     std::int64_t moment;
     cudaEvent_t event;
+    cudaEvent_t begun;  // or none
   };
+
+  void record(cudaEvent_t event, const char* what) {
+    require(cudaEventRecord(event, c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)).stream()), what);
+  }
 
   cudaEvent_t takeEvent() {
     if (free_.empty()) {
       cudaEvent_t made = nullptr;
       cudaSetDevice(device_);
-      require(cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventBlockingSync), "making an event");
+      require(cudaEventCreateWithFlags(&made, cudaEventBlockingSync), "making an event");
       all_.push_back(made);
       return made;
     }
@@ -114,22 +140,28 @@ class CudaMoments final : public Moments {
       }
       // A sticky error shows up in the copies and in libtorch; waiting for it here must not hang the lanes.
       cudaEventSynchronize(mark.event);
+      const double endUs = nowUs();
+      float milliseconds = 0;
+      if (mark.begun) cudaEventElapsedTime(&milliseconds, mark.begun, mark.event);
       {
         std::lock_guard lock(mutex_);
         pending_.pop_front();
         free_.push_back(mark.event);
+        if (mark.begun) free_.push_back(mark.begun);
       }
-      completed_(mark.moment);
+      completed_({mark.moment, endUs - milliseconds * 1000.0, endUs});
     }
   }
 
   const int device_;
-  const std::function<void(std::int64_t)> completed_;
+  const MomentCompleted completed_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Mark> pending_;
   std::vector<cudaEvent_t> all_;
   std::vector<cudaEvent_t> free_;
+  cudaEvent_t begun_ = nullptr;
+  std::int64_t reached_ = -1;
   bool stop_ = false;
   std::thread thread_;
 };
@@ -138,12 +170,12 @@ class CudaMoments final : public Moments {
 
 }  // namespace
 
-std::unique_ptr<Moments> makeCpuMoments(std::function<void(std::int64_t)> completed) {
+std::unique_ptr<Moments> makeCpuMoments(MomentCompleted completed) {
   return std::make_unique<CpuMoments>(std::move(completed));
 }
 
 #ifdef TIERRA_CUDA
-std::unique_ptr<Moments> makeCudaMoments(int device, std::function<void(std::int64_t)> completed) {
+std::unique_ptr<Moments> makeCudaMoments(int device, MomentCompleted completed) {
   return std::make_unique<CudaMoments>(device, std::move(completed));
 }
 #endif

@@ -12,6 +12,8 @@ namespace tierra::executor {
 class Moments {
  public:
   virtual ~Moments() = default;
+  /// What is submitted from now on belongs to the moment that is reached next.
+  virtual void begin() = 0;
   /// Compute of `moment`, and of all before it, has been submitted.
   virtual void reach(std::int64_t moment) = 0;
   /// Makes `stream` wait for a reached moment.
@@ -20,11 +22,20 @@ class Moments {
   virtual void computeAwaits(void* event) = 0;
 };
 
-/// `completed(moment)` is called in ascending order: on the CPU by `reach` itself, on a GPU by the watching thread.
-std::unique_ptr<Moments> makeCpuMoments(std::function<void(std::int64_t)> completed);
+/// When compute of a moment began and ended, in `nowUs`; the device's own time on a GPU. The same where it was not begun.
+struct MomentSpan {
+  std::int64_t moment;
+  double startUs;
+  double endUs;
+};
+
+/// Called in ascending order: on the CPU by `reach` itself, on a GPU by the watching thread.
+using MomentCompleted = std::function<void(const MomentSpan&)>;
+
+std::unique_ptr<Moments> makeCpuMoments(MomentCompleted completed);
 
 #ifdef TIERRA_CUDA
-std::unique_ptr<Moments> makeCudaMoments(int device, std::function<void(std::int64_t)> completed);
+std::unique_ptr<Moments> makeCudaMoments(int device, MomentCompleted completed);
 #endif
 
 }  // namespace tierra::executor

@@ -26,7 +26,7 @@ void Timeline::end(Span span) {
 TimelineReport Timeline::take() {
   std::lock_guard lock(mutex_);
   const double now = nowUs();
-  for (std::size_t lane = 0; lane <= laneCount; ++lane) {
+  for (std::size_t lane = 0; lane < timelineLanes; ++lane) {
     if (under_[lane] == 0) continue;
     busyUs_[lane] += std::max(0.0, now - since_[lane]);
     since_[lane] = now;

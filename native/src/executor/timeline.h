@@ -15,20 +15,22 @@ namespace tierra::executor {
 double nowUs();
 
 struct Span {
-  int lane;  // a LaneName, or `waitLane`
+  int lane;  // a LaneName, `waitLane` or `computeLane`
   std::string name;
   double startUs;
   double durationUs;
   std::uint64_t bytes;
   std::uint64_t chunk;
-  TicketId ticket;
+  TicketId ticket;  // of compute: the moment
 };
 
 inline constexpr int waitLane = static_cast<int>(laneCount);
+inline constexpr int computeLane = waitLane + 1;
+inline constexpr std::size_t timelineLanes = laneCount + 2;
 
 struct TimelineReport {
   std::vector<Span> spans;
-  std::array<double, laneCount + 1> busyUs;  // time with at least one ticket under way, since the last report
+  std::array<double, timelineLanes> busyUs;  // time with at least one ticket under way, since the last report
   std::uint64_t dropped;                     // spans beyond the capacity
 };
 
@@ -45,9 +47,9 @@ class Timeline {
   const std::size_t capacity_;
   std::mutex mutex_;
   std::vector<Span> spans_;
-  std::array<unsigned, laneCount + 1> under_{};
-  std::array<double, laneCount + 1> since_{};
-  std::array<double, laneCount + 1> busyUs_{};
+  std::array<unsigned, timelineLanes> under_{};
+  std::array<double, timelineLanes> since_{};
+  std::array<double, timelineLanes> busyUs_{};
   std::uint64_t dropped_ = 0;
 };
 

@@ -282,7 +282,7 @@ export class ChunkStore implements ParameterStore {
     this.#walk.end();
     planned.parking?.endStep(true);
     const useNow = () => this.#useNow();
-    recorder.endCompute(() => 'norm', useNow);
+    recorder.endCompute(walker.momentId(normMoment), () => 'norm', useNow);
     if (outcome.nonFinite !== null) {
       recorder.endStep();
       this.#unrepaired = true;

@@ -49,7 +49,7 @@ export function takeSummedNorms(
 /** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
 export function takeNormsAtRest(
   norms: GradientNorms,
-  { plan, map, walker, homes, tiers, views, recorder }: Planned,
+  { plan, map, walker, homes, tiers, views }: Planned,
   dtype: Dtype,
 ): void {
   const summed = accumulates(plan);
@@ -63,7 +63,7 @@ export function takeNormsAtRest(
     plan.tickets.filter(({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk)),
     'norm',
   );
-  recorder.beginCompute();
+  walker.beginCompute();
   for (const { chunk: id, gradients } of pending) {
     const chunk = map.layout.chunks[id]!;
     for (const [index, placed] of chunk.parameters.entries()) {

@@ -171,7 +171,7 @@ export function openPlanned(compiled: Compiled, options: ChunkStoreOptions): Pla
   const { map, plan, parking: need } = compiled;
   const { dtype, device, disk, threads, observer = {} } = options;
   const { layout } = map;
-  const recorder = new StepRecorder(plan, layout, observer);
+  const recorder = new StepRecorder(plan, layout, observer, device);
   const tiers = new Tiers(plan, parkingBytes(need), device, disk);
   try {
     const homes = new Homes(plan, layout, tiers);

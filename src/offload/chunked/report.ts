@@ -1,6 +1,6 @@
 /**
- * What happened when: compute as the store saw it, everything else as the executor's lanes recorded it. Sums are kept
- * always; single spans only for an observer that wants a timeline.
+ * What happened when, as the executor's lanes recorded it. Sums are kept always; single spans only for an observer that wants a
+ * timeline. On the CPU compute stands still while its thread waits; a GPU, which runs behind that thread, between two moments.
  */
 import type { Cause, Lane, Layout, Plan, Ticket } from '../../memory/index.ts';
 import type { AnyLane, ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
@@ -8,8 +8,8 @@ import { native } from '../../native/load.ts';
 import type { MovementReport, PlanSummary, StoreObserver, TimelineCounter, TimelineEntry } from '../observer.ts';
 import type { TierUse } from '../store.ts';
 import { summarizePlan } from './reportPlan.ts';
-import { splitWait, type TicketTimes, type WaitContext } from './reportWaits.ts';
-import { ticketWords } from './reportWords.ts';
+import { splitGap, splitWait, type TicketTimes, type WaitContext } from './reportWaits.ts';
+import { hostWords, ticketWords } from './reportWords.ts';
 
 /** The tickets of one step as they were handed to the executor. */
 export interface Issued {
@@ -60,13 +60,17 @@ export class StepRecorder {
   #finished = 0;
   #stepStartUs = 0;
   #stepEndUs = 0;
-  #stepComputeUs = 0;
-  #computeStartUs = 0;
+  /** Moments that were left, and are not on the timeline yet. */
+  readonly #left = new Map<number, { readonly name: string; readonly step: number }>();
+  readonly #isBehind: boolean;
+  /** When the device was done with the last moment that is known of. */
+  #deviceEndUs: number | null = null;
   #entries: TimelineEntry[] = [];
   #counters: TimelineCounter[] = [];
 
-  constructor(plan: Plan, layout: Layout, observer: StoreObserver) {
+  constructor(plan: Plan, layout: Layout, observer: StoreObserver, device: string) {
     this.#plan = plan;
+    this.#isBehind = device !== 'cpu';
     this.#observer = observer;
     this.#summary = summarizePlan(plan, layout);
     observer.planned?.(this.#summary);
@@ -75,7 +79,6 @@ export class StepRecorder {
   /** Step `step` (from 0) begins. */
   beginStep(step: number): void {
     this.#step = step + 1;
-    this.#stepComputeUs = 0;
     this.#stepStartUs = native().nowUs();
   }
 
@@ -89,19 +92,11 @@ export class StepRecorder {
     this.#issued = [{ ...issued, step: this.#step + 1 }, ...this.#issued.slice(0, stepsUnderWay - 1)];
   }
 
-  beginCompute(): void {
-    this.#computeStartUs = native().nowUs();
-  }
-
-  /** `name` is asked for only when it is recorded. */
-  endCompute(name: () => string, uses: () => TierUse[]): void {
-    const nowUs = native().nowUs();
-    const startUs = this.#computeStartUs;
-    this.#stepComputeUs += nowUs - startUs;
-    if (this.#observer.timeline === undefined) return;
-    const details = { step: this.#step };
-    this.#entries.push({ lane: 'compute', name: name(), startUs, durationUs: nowUs - startUs, details });
-    this.#counters.push({ atUs: nowUs, uses: uses() });
+  /** The executor's moment is about to be left. `name` is asked for only when it is recorded. */
+  endCompute(moment: number, name: () => string, uses: () => TierUse[]): void {
+    const isShown = this.#observer.timeline !== undefined;
+    this.#left.set(moment, { name: isShown ? name() : '', step: this.#step });
+    if (isShown) this.#counters.push({ atUs: native().nowUs(), uses: uses() });
   }
 
   endStep(): void {
@@ -117,7 +112,6 @@ export class StepRecorder {
     this.#ahead.clear();
     this.#totals.steps++;
     this.#totals.stepUs += durationUs;
-    this.#totals.computeUs += this.#stepComputeUs;
     if (this.#observer.timeline === undefined) return;
     const details = { step: this.#step };
     this.#entries.push({ lane: 'step', name: `step ${this.#step}`, startUs, durationUs, details });
@@ -131,7 +125,8 @@ export class StepRecorder {
     for (const lane of laneNames) add(this.#totals.busyUs, lane, busyUs[lane]);
     const context = new SpanContext(spans, (id) => this.#ticketsBefore(id));
     for (const span of spans) {
-      if (span.lane === 'wait') this.#takeWait(span, context);
+      if (span.lane === 'compute') this.#takeCompute(span, context);
+      else if (span.lane === 'wait') this.#takeWait(span, context);
       else this.#takeTicket(span, span.lane);
     }
     const { timeline } = this.#observer;
@@ -145,6 +140,8 @@ export class StepRecorder {
   reset(): void {
     this.collect();
     this.#issued = [];
+    this.#left.clear();
+    this.#deviceEndUs = null;
   }
 
   /** Means over the steps after the first (the first alone, as long as there is no other); null before any. */
@@ -187,7 +184,38 @@ export class StepRecorder {
     this.#entries.push({ lane, name: spanWords(span), startUs, durationUs, details });
   }
 
+  #takeCompute({ startUs, durationUs, ticket }: TimelineSpan, context: SpanContext): void {
+    const left = this.#left.get(ticket);
+    this.#left.delete(ticket);
+    const endedUs = this.#deviceEndUs;
+    this.#deviceEndUs = startUs + durationUs;
+    // Moments in which there was nothing to do, and what came before the last reset.
+    if (left === undefined) return;
+    const { name, step } = left;
+    if (step >= this.#firstCounted) this.#totals.computeUs += durationUs;
+    if (this.#isBehind && endedUs !== null) this.#takeGap({ startUs: endedUs, endUs: startUs }, ticket, step, context);
+    if (this.#observer.timeline === undefined) return;
+    this.#entries.push({ lane: 'compute', name, startUs, durationUs, details: { step } });
+  }
+
+  /** The device stood still before `moment`. */
+  #takeGap(gap: TicketTimes, moment: number, step: number, context: SpanContext): void {
+    const startUs = step === this.#step ? Math.max(gap.startUs, this.#stepStartUs) : gap.startUs;
+    const index = moment % this.#plan.moments.length;
+    const at = this.#issued.findIndex((issued) => issued.step === step);
+    const awaited = at < 0 ? [] : this.#awaitedBy(index, this.#issued[at]!, this.#issued[at + 1]);
+    for (const piece of splitGap({ startUs, endUs: gap.endUs }, awaited, context)) {
+      const words = context.words(piece.ticket) ?? this.#planWords(piece.ticket) ?? hostWords;
+      const us = piece.endUs - piece.startUs;
+      if (step >= this.#firstCounted) add(this.#totals.waitUs, words, us);
+      if (this.#observer.timeline === undefined) continue;
+      const details = { step, for: this.#momentWords(`moment ${index}`), ticket: piece.ticket };
+      this.#entries.push({ lane: 'wait', name: words, startUs: piece.startUs, durationUs: us, details });
+    }
+  }
+
   #takeWait(span: TimelineSpan, context: SpanContext): void {
+    if (this.#isBehind) return;
     const { startUs, durationUs, name } = span;
     const wait = { startUs, endUs: startUs + durationUs };
     // Waits outside steps, such as for a checkpoint, are shown but do not count.
@@ -210,17 +238,19 @@ export class StepRecorder {
 
   /** What a wait was for, by the name that it was given: `moment 12`, `norm`. */
   #awaited({ name, ticket }: TimelineSpan, context: SpanContext): readonly number[] {
-    const moment = this.#plan.moments[momentIn(name)];
-    const { tickets } = this.#plan;
-    if (moment !== undefined) {
-      const [now, before] = this.#issued;
-      const ids = moment.waits.map((index) => now!.ids[index]!);
-      return before === undefined ? ids : [...ids, ...moment.waitsPrevious.map((index) => before.ids[index]!)];
-    }
+    const { moments, tickets } = this.#plan;
+    const moment = momentIn(name);
+    if (moments[moment] !== undefined) return this.#awaitedBy(moment, this.#issued[0]!, this.#issued[1]);
     // `drain` waits for everything there is.
     if (ticket === 0) return context.tickets;
     if (name !== 'norm') return [ticket];
     return tickets.flatMap(({ id, kind }) => (kind === 'gradient' ? [this.#issued[0]!.ids[id]!] : []));
+  }
+
+  #awaitedBy(moment: number, now: Issued, before: Issued | undefined): readonly number[] {
+    const { waits, waitsPrevious } = this.#plan.moments[moment]!;
+    const ids = waits.map((index) => now.ids[index]!);
+    return before === undefined ? ids : [...ids, ...waitsPrevious.map((index) => before.ids[index]!)];
   }
 
   #momentWords(name: string): string {
@@ -276,7 +306,7 @@ class SpanContext implements WaitContext {
     const last = new Map<string, number>();
     for (const span of spans) {
       const { lane, ticket, startUs, durationUs } = span;
-      if (lane === 'wait') continue;
+      if (lane === 'wait' || lane === 'compute') continue;
       this.#words.set(ticket, spanWords(span));
       this.#times.set(ticket, { startUs, endUs: startUs + durationUs });
       const before = last.get(lane);

@@ -41,6 +41,23 @@ export function splitWait(wait: TicketTimes, awaited: readonly number[], context
   return pieces.reverse();
 }
 
+/** Devices do not start work on work: shorter gaps are no waits. */
+const shortestGapUs = 5;
+
+/**
+ * The same for a device that stood still, up to the end of the awaited ticket that ended last. What is left was not waited for: the
+ * host had not submitted the work yet. Nothing where the gap is too short to speak of.
+ */
+export function splitGap(gap: TicketTimes, awaited: readonly number[], context: WaitContext): WaitPiece[] {
+  if (gap.endUs - gap.startUs < shortestGapUs) return [];
+  const held = awaited.filter((ticket) => (context.times(ticket)?.endUs ?? 0) > gap.startUs);
+  const last = latest(held, gap.endUs, context);
+  const heldUntilUs = last === undefined ? gap.startUs : Math.min(gap.endUs, context.times(last)!.endUs);
+  const pieces = last === undefined ? [] : splitWait({ ...gap, endUs: heldUntilUs }, held, context);
+  const isRest = gap.endUs - heldUntilUs >= shortestGapUs;
+  return isRest ? [...pieces, { ticket: 0, startUs: heldUntilUs, endUs: gap.endUs }] : pieces;
+}
+
 /** Of `tickets`, the one that ended last, but not after `atUs`. */
 function latest(tickets: readonly number[], atUs: number, context: WaitContext): number | undefined {
   let found: number | undefined;

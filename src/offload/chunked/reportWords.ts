@@ -17,6 +17,9 @@ const words: Readonly<Record<Cause, Partial<Record<Lane, string>>>> = {
   },
 };
 
+/** What a device waits for when all bytes are there: the next work has not been submitted. */
+export const hostWords = 'the host';
+
 /** What a ticket does, such as `states from disk`. */
 export const ticketWords = ({ cause, lane }: Pick<Ticket, 'cause' | 'lane'>): string =>
   words[cause]?.[lane] ?? `${cause} ${lane}`;

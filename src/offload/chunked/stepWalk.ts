@@ -51,14 +51,14 @@ export class StepWalk {
 
   /** The unit's parameters are where the plan says; throws a `Departure` when the plan says that it is another unit's turn. */
   enter(planned: Planned, unit: Unit, pass: Pass): void {
-    const { map, plan, walker, views, recorder } = planned;
+    const { map, plan, walker, views } = planned;
     this.#passAbsent(planned);
     const moment = plan.moments[this.#moment]!;
     if (moment.unit !== map.layoutUnit.get(unit.index) || moment.pass !== pass) {
       throw departure(unit, pass, moment, map);
     }
     walker.enter(moment.index);
-    recorder.beginCompute();
+    walker.beginCompute();
     for (const { chunk, slot } of moment.parameters) views.bind(chunk, slot);
     this.#current = moment;
   }
@@ -93,6 +93,7 @@ export class StepWalk {
     this.#begun.clear();
     const { microBatch } = moment;
     recorder.endCompute(
+      walker.momentId(moment.index),
       () => `${pass} ${unit.name}${microBatch > 0 ? ` of micro-batch ${microBatch + 1}` : ''}`,
       this.#useNow,
     );

@@ -24,9 +24,9 @@ export function acceptStep(planned: Planned, options: ChunkStoreOptions, accepte
   walker.setScale(scale);
   walker.leave(normMoment);
   walker.enter(normMoment + 1);
-  recorder.beginCompute();
+  walker.beginCompute();
   updateOnDevice(planned, options, settings, scale);
-  recorder.endCompute(() => 'update on gpu', useNow);
+  recorder.endCompute(walker.momentId(normMoment + 1), () => 'update on gpu', useNow);
   walker.leave(normMoment + 1);
   if (scale !== guessedScale(settings)) redoSpeculated(planned, settings);
   for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {

@@ -260,9 +260,19 @@ export class Walker {
     if (failed !== null) throw failed;
   }
 
+  /** What comes now is the compute of the moment that is left next. */
+  beginCompute(): void {
+    native().beginMoment(this.#executor);
+  }
+
+  /** What the executor calls moment `index` of the newest instance. */
+  momentId(index: number): number {
+    return this.#firstMoment + index;
+  }
+
   /** The compute of moment `index` is done (or on its stream). */
   leave(index: number): void {
-    this.#lastMoment = this.#firstMoment + index;
+    this.#lastMoment = this.momentId(index);
     native().reachMoment(this.#executor, this.#lastMoment);
   }
 

@@ -68,7 +68,7 @@ export class ResidentStore implements ParameterStore {
     placeParameters(model, options);
     this.#parameters = model.parameters();
     this.#options = options;
-    this.#timeline = new ComputeTimeline(options.observer ?? {});
+    this.#timeline = new ComputeTimeline(options.observer ?? {}, options.device);
     this.#norms = options.norms ?? new StepNorms(options.threads);
     this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { splitWait, type TicketTimes, type WaitContext } from '../../../src/offload/chunked/reportWaits.ts';
+import { splitGap, splitWait, type TicketTimes, type WaitContext } from '../../../src/offload/chunked/reportWaits.ts';
 
 type Chain = Readonly<Record<number, TicketTimes & { readonly before?: readonly number[] }>>;
 
@@ -36,6 +36,25 @@ test('of several tickets the last one to end counts, and what ended before the w
 test('a ticket whose end is not known yet takes the whole wait', () => {
   expect(splitWait({ startUs: 5, endUs: 9 }, [7], context({}))).toEqual([{ ticket: 7, startUs: 5, endUs: 9 }]);
   expect(splitWait({ startUs: 5, endUs: 9 }, [], context({}))).toEqual([{ ticket: 0, startUs: 5, endUs: 9 }]);
+});
+
+test('a device that stood still waited for what ended in the gap, and then for the host', () => {
+  const chain = {
+    1: { startUs: 0, endUs: 100 },
+    2: { startUs: 100, endUs: 160, before: [1] },
+    3: { startUs: 300, endUs: 400 },
+  };
+  const gap = { startUs: 90, endUs: 200 };
+  expect(splitGap(gap, [1, 2, 3], context(chain))).toEqual([
+    { ticket: 1, startUs: 90, endUs: 100 },
+    { ticket: 2, startUs: 100, endUs: 160 },
+    { ticket: 0, startUs: 160, endUs: 200 },
+  ]);
+  // Everything awaited was there: the host was late.
+  expect(splitGap({ startUs: 200, endUs: 250 }, [1, 2], context(chain))).toEqual([
+    { ticket: 0, startUs: 200, endUs: 250 },
+  ]);
+  expect(splitGap({ startUs: 200, endUs: 203 }, [1], context(chain))).toEqual([]);
 });
 
 test('pieces cover any wait without gap or overlap, whatever ran', () => {
