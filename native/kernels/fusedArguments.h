@@ -42,6 +42,18 @@ struct SwigluArguments {
   long long count;
 };
 
+/// logits, gradient [rows, vocabulary], rows `stride` elements apart; labels, logSums, picked [rows]; factor: one number.
+struct CrossEntropyArguments {
+  const float* logits;
+  const long long* labels;
+  float* logSums;  // written forward, read backward
+  float* picked;   // the label's logit
+  const float* factor;
+  void* gradient;
+  long long stride;
+  int vocabulary;
+};
+
 /// Rows up to this width are worked on by a warp each, wider ones by a block.
 constexpr int narrowWidth = 1024;
 /// A block sums the weight's gradient in shared memory: 48 KiB with what else it keeps there, without asking for more.

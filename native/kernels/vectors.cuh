@@ -9,6 +9,23 @@ struct alignas(16) Vector {
   E x[count];
 };
 
+/// The largest over a row's threads, known to all of them; NaN is passed over. Threads as for `rowSum`.
+template <int rowThreads>
+__device__ __forceinline__ float rowMaximum(float x) {
+  if (rowThreads > 1) {
+    for (int half = 16; half > 0; half /= 2) x = fmaxf(x, __shfl_down_sync(0xffffffffu, x, half));
+    x = __shfl_sync(0xffffffffu, x, 0);
+  }
+  if (rowThreads > 32) {
+    __shared__ float warps[32];
+    __syncthreads();  // the last one has been read by all
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+    __syncthreads();
+    for (int warp = 0; warp < rowThreads / 32; ++warp) x = fmaxf(x, warps[warp]);
+  }
+  return x;
+}
+
 /// The sum over a row's threads, known to all of them. 1, 32 or 256 threads; all take part.
 template <int rowThreads>
 __device__ __forceinline__ float rowSum(float x) {

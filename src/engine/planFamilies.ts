@@ -3,6 +3,7 @@
  * micro-batches: whoever changes a model's forward changes its list here.
  */
 import type { Gpt2, Llama, MixtureConfig } from '../models/index.ts';
+import { lossTokensPerChunk } from '../nn/losses.ts';
 import type { UnitInput, UnitOp } from './planOps.ts';
 
 /** Sizes of one micro-batch. */
@@ -14,7 +15,7 @@ export interface BatchShape {
   /** Bytes of an element of activations, and of the type that statistics and losses are computed in. */
   readonly elementBytes: number;
   readonly wideBytes: number;
-  /** Norms, rotary positions and SwiGLU are kernels of their own: on a GPU, in types narrower than fp64. */
+  /** Norms, rotary positions, SwiGLU and the loss are kernels of their own: on a GPU, in types narrower than fp64. */
   readonly fused: boolean;
   /** What the device's allocator takes for a request. */
   readonly block: (bytes: number) => number;
@@ -278,23 +279,21 @@ function dropout(input: string, output: string, bytes: number, size: number): Un
   return { inputs: [input], output, bytes, savedBytes: bytes / size };
 }
 
-/** Logits held at a time, in elements, as the fused loss takes them. */
-const logitsPerChunk = 1 << 26;
-
 /** Projection to the vocabulary and the loss, in chunks of rows; backward makes the logits again. */
 function languageHead(rows: number, width: number, vocabulary: number, batch: BatchShape): UnitOp[] {
   const { tensor, elementBytes: size, wideBytes } = batch;
   if (tensor > 1) return [cutHead(rows, width, Math.ceil(vocabulary / tensor), batch)];
-  const chunk = Math.min(rows, Math.max(128, Math.floor(logitsPerChunk / vocabulary)));
+  const chunk = Math.min(rows, lossTokensPerChunk(vocabulary));
   const several = rows > chunk;
   const logits = chunk * vocabulary;
   const casts = size !== wideBytes;
   const weight = vocabulary * width;
-  const forwardWork = logits * wideBytes * 2 + rows * (wideBytes + 9);
-  // Wide logits and their narrow copy; one product with its wide copy beside the sum so far.
-  const parts = casts ? weight * (size + wideBytes) : weight * wideBytes;
-  const backwardWork =
-    logits * (wideBytes + (casts ? size : 0)) + parts + (several ? weight * wideBytes : 0) - weight * size;
+  const forwardWork = logits * wideBytes * (batch.fused ? 1 : 2) + rows * (wideBytes + 9);
+  // Wide logits and their narrow copy; then that copy, one product with its wide copy, and the sum so far, into which a GPU adds directly.
+  const parts = batch.fused && casts ? 0 : casts ? weight * (size + wideBytes) : weight * wideBytes;
+  const sum = several || (batch.fused && casts) ? weight * wideBytes : 0;
+  const softmax = logits * (wideBytes + (casts ? size : 0)) + (several ? sum : 0);
+  const backwardWork = Math.max(softmax, logits * size + parts + sum) - weight * size;
   return [
     {
       inputs: ['normed'],

@@ -16,8 +16,12 @@ const fused = operator<[Tensor, Tensor, Tensor, number], Tensor>(
   'tierra::linear_cross_entropy(Tensor hidden, Tensor weight, Tensor labels, int chunk) -> Tensor',
 );
 
-/** Logits held at a time, in elements: 64 Mi of fp32 are 256 MiB. */
-const logitsPerChunk = 1 << 26;
+/** Logits held at a time, in elements: 128 Mi of fp32 are 512 MiB. */
+const logitsPerChunk = 1 << 27;
+
+/** Tokens of a chunk of the fused loss: whole tiles of a matrix product. */
+export const lossTokensPerChunk = (vocabulary: number): number =>
+  Math.max(128, Math.floor(logitsPerChunk / vocabulary / 128) * 128);
 
 /**
  * `crossEntropy(hidden @ weightᵀ, labels)` over chunks of tokens: forward keeps one number per token, backward makes each
@@ -25,6 +29,5 @@ const logitsPerChunk = 1 << 26;
  */
 export function linearCrossEntropy(hidden: Tensor, weight: Tensor, labels: Tensor, tokensPerChunk?: number): Tensor {
   const rows = ops.reshape(hidden, [-1, hidden.size(-1)]);
-  const chunk = tokensPerChunk ?? Math.max(128, Math.floor(logitsPerChunk / weight.size(0)));
-  return fused(rows, weight, ops.reshape(labels, [-1]), chunk);
+  return fused(rows, weight, ops.reshape(labels, [-1]), tokensPerChunk ?? lossTokensPerChunk(weight.size(0)));
 }

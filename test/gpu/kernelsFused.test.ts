@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { native } from '../../src/native/load.ts';
 import { rmsNorm, rotary, swiglu } from '../../src/nn/fused.ts';
+import { crossEntropy, linearCrossEntropy } from '../../src/nn/losses.ts';
 import { type Dtype, grad, noGrad, ops, scope, type Tensor, withGrad } from '../../src/tensor/index.ts';
 import { plainRmsNorm, plainRotary, plainSwiglu } from '../native/kernelsPlain.ts';
 import { device, sameBytes } from './kernelsSupport.ts';
@@ -47,6 +48,22 @@ const gated = (shape: readonly number[]): Case => ({
   shapes: [shape, shape],
 });
 
+/** The language-model loss of `rows` tokens, every seventh of which counts for nothing; `chunk` of them at a time. */
+function loss(rows: number, width: number, vocabulary: number, chunk: number): Case {
+  const labels = (x: Tensor): Tensor => {
+    const ids = BigInt64Array.from({ length: rows }, (_, i) => BigInt(i % 7 === 3 ? -100 : (i * 7919) % vocabulary));
+    return ops.fromArray(ids, [rows], { device: x.device });
+  };
+  return {
+    fused: ([x, w]) => ops.to(linearCrossEntropy(x!, w!, labels(x!), chunk), { dtype: x!.dtype }),
+    plain: ([x, w]) => crossEntropy(ops.matmul(x!, ops.transpose(w!, 0, 1)), labels(x!)),
+    shapes: [
+      [rows, width],
+      [vocabulary, width],
+    ],
+  };
+}
+
 const cases: Record<string, Case> = {
   'RMSNorm, one row': norm([1, 64]),
   'RMSNorm of heads': norm([2, 3, 70, 128]),
@@ -63,6 +80,9 @@ const cases: Record<string, Case> = {
   SwiGLU: gated([70, 1376]),
   'SwiGLU, one element': gated([1]),
   'SwiGLU, many': gated([512, 5632]),
+  'loss, all rows at once': loss(256, 64, 4096, 256),
+  'loss, in chunks, a vocabulary that is no multiple of four': loss(300, 64, 1003, 128),
+  'loss, fewer classes than threads': loss(9, 16, 30, 4),
 };
 
 /** The greatest distance from the reference, as a share of its greatest element. */

@@ -22,6 +22,9 @@ namespace gated {
 namespace positions {
 #include "rotary.cu"
 }
+namespace loss {
+#include "crossEntropy.cu"
+}
 
 }  // namespace device
 
@@ -150,11 +153,45 @@ void checkPositions(double tolerance) {
   }
 }
 
+/// Two rows of 10 logits, 12 apart: one that counts, one that does not.
+template <class E>
+void checkLoss(double tolerance) {
+  constexpr int rows = 2, vocabulary = 10, stride = 12, label = 9;
+  Tensor<float> logits(rows * stride);
+  Tensor<E> gradient(rows * stride);
+  const long long labels[rows] = {label, -100};
+  float logSums[rows], picked[rows];
+  const float factor = 0.25f;
+  device::CrossEntropyArguments k{};
+  k.logits = logits.data;
+  k.labels = labels;
+  k.logSums = logSums;
+  k.picked = picked;
+  k.factor = &factor;
+  k.gradient = gradient.data;
+  k.stride = stride;
+  k.vocabulary = vocabulary;
+  for (int row = 0; row < rows; ++row) {
+    device::loss::forwardRow<1>(k, row, 0);
+    device::loss::backwardRow<E, 1>(k, row, 0);
+    double sum = 0;
+    for (int i = 0; i < vocabulary; ++i) sum += std::exp(logits[row * stride + i]);
+    near(logSums[row], std::log(sum), 2e-6, "loss, log of the sum");
+    near(picked[row], row == 0 ? logits[label] : 0, 0, "loss, logit of the label");
+    for (int i = 0; i < vocabulary; ++i) {
+      const double p = std::exp(logits[row * stride + i]) / sum;
+      const double expected = row == 0 ? (p - (i == label ? 1 : 0)) * factor : 0;
+      near(gradient[row * stride + i], expected, tolerance, "loss, gradient");
+    }
+  }
+}
+
 template <class E>
 void checkAll(double tolerance) {
   checkNorm<E>(tolerance);
   checkGated<E>(tolerance);
   checkPositions<E>(tolerance);
+  checkLoss<E>(tolerance);
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ Executor::Executor(const ExecutorOptions& options)
   }
   stage_ = makeStageLane(events);
   save_ = makeSaveLane(events);
-  update_ = makeUpdateLane(events, options.updateThreads, [this](int cell) {
+  update_ = makeUpdateLane(events, {options.updateThreads, options.device >= 0}, [this](int cell) {
     std::lock_guard lock(mutex_);
     return cells_[static_cast<std::size_t>(cell)].value;
   });

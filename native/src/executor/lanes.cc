@@ -1,5 +1,9 @@
 #include "executor/lanes.h"
 
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -100,9 +104,11 @@ class SaveLane final : public WorkLane {
 
 class UpdateLane final : public WorkLane {
  public:
-  UpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf)
-      : WorkLane(std::move(events)), scaleOf_(std::move(scaleOf)), threads_(threads) {
-    start([this] {
+  UpdateLane(LaneEvents events, const UpdateLaneOptions& options, std::function<double(int)> scaleOf)
+      : WorkLane(std::move(events)), scaleOf_(std::move(scaleOf)), threads_(options.threads) {
+    start([this, yields = options.yields] {
+      // The pool's threads inherit it.
+      if (yields) setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), yieldingNiceness);
       // Made here, so that the pool's caller, which works too, is this thread.
       optim::Pool pool(threads_);
       while (Ticket* ticket = next(true)) {
@@ -175,6 +181,7 @@ class UpdateLane final : public WorkLane {
   }
 
   static constexpr std::uint64_t sumBlock = 1 << 18;
+  static constexpr int yieldingNiceness = 10;
 
   /// State that no segment covers goes along unchanged when the update is out of place.
   static void keep(const optim::UpdateBuffers& buffers, std::uint64_t begin, std::uint64_t end) {
@@ -202,8 +209,9 @@ std::unique_ptr<WorkLane> makeStageLane(LaneEvents events) { return std::make_un
 
 std::unique_ptr<WorkLane> makeSaveLane(LaneEvents events) { return std::make_unique<SaveLane>(std::move(events)); }
 
-std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf) {
-  return std::make_unique<UpdateLane>(std::move(events), threads, std::move(scaleOf));
+std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, const UpdateLaneOptions& options,
+                                         std::function<double(int)> scaleOf) {
+  return std::make_unique<UpdateLane>(std::move(events), options, std::move(scaleOf));
 }
 
 }  // namespace tierra::executor

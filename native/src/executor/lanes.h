@@ -56,8 +56,15 @@ std::unique_ptr<WorkLane> makeStageLane(LaneEvents events);
 /// Hashes and writes a checkpoint's files.
 std::unique_ptr<WorkLane> makeSaveLane(LaneEvents events);
 
+struct UpdateLaneOptions {
+  unsigned threads;
+  /// Runs where nothing else wants a core: beside a GPU, the threads that feed it go first, or it waits milliseconds for each.
+  bool yields;
+};
+
 /// Optimizer updates; `scaleOf` reads a scale cell that is set.
-std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, unsigned threads, std::function<double(int)> scaleOf);
+std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, const UpdateLaneOptions& options,
+                                         std::function<double(int)> scaleOf);
 
 #ifdef TIERRA_CUDA
 /// cudaMemcpyAsync on a stream of its own. `awaitMoment(stream, moment)` makes that stream wait for compute.

@@ -50,6 +50,9 @@ void require(cudaError_t error, const char* what) {
   }
 }
 
+/// Moments that the host submits ahead of the device: a unit's backward is some hundred launches, the driver queues 1024.
+constexpr std::size_t mostAhead = 4;
+
 class CudaMoments final : public Moments {
  public:
   CudaMoments(int device, MomentCompleted completed)
@@ -68,7 +71,9 @@ class CudaMoments final : public Moments {
   }
 
   void begin() override {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    // No further ahead: with its launch queue full the driver blocks whoever calls it next, and copies would stand still.
+    fewer_.wait(lock, [this] { return pending_.size() < mostAhead; });
     if (!begun_) begun_ = takeEvent();
     record(begun_, "marking the beginning of a moment on the compute stream");
   }
@@ -128,6 +133,16 @@ class CudaMoments final : public Moments {
     return event;
   }
 
+  /// On the host's clock. The device's clock says how long after the last mark, which is finer than when this thread wakes up; the
+  /// two clocks are kept together by what cannot be: an end after it was seen, and slowly otherwise.
+  double endOf(const Mark& mark) {
+    const double seenUs = nowUs();
+    float milliseconds = 0;
+    if (!last_ || cudaEventElapsedTime(&milliseconds, last_, mark.event) != cudaSuccess) return seenUs;
+    const double endUs = lastEndUs_ + milliseconds * 1000.0;
+    return std::min(seenUs, endUs + std::max(0.0, seenUs - endUs) * 0.01);
+  }
+
   void watch() {
     cudaSetDevice(device_);
     for (;;) {
@@ -140,16 +155,20 @@ class CudaMoments final : public Moments {
       }
       // A sticky error shows up in the copies and in libtorch; waiting for it here must not hang the lanes.
       cudaEventSynchronize(mark.event);
-      const double endUs = nowUs();
+      const double endUs = endOf(mark);
       float milliseconds = 0;
       if (mark.begun) cudaEventElapsedTime(&milliseconds, mark.begun, mark.event);
+      const double startUs = std::max(lastEndUs_, endUs - milliseconds * 1000.0);
       {
         std::lock_guard lock(mutex_);
         pending_.pop_front();
-        free_.push_back(mark.event);
+        if (last_) free_.push_back(last_);
         if (mark.begun) free_.push_back(mark.begun);
       }
-      completed_({mark.moment, endUs - milliseconds * 1000.0, endUs});
+      fewer_.notify_one();
+      last_ = mark.event;
+      lastEndUs_ = endUs;
+      completed_({mark.moment, std::min(startUs, endUs), endUs});
     }
   }
 
@@ -157,10 +176,13 @@ class CudaMoments final : public Moments {
   const MomentCompleted completed_;
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::condition_variable fewer_;
   std::deque<Mark> pending_;
   std::vector<cudaEvent_t> all_;
   std::vector<cudaEvent_t> free_;
   cudaEvent_t begun_ = nullptr;
+  cudaEvent_t last_ = nullptr;  // of the last moment that is over; the watching thread's alone, as its time
+  double lastEndUs_ = 0;
   std::int64_t reached_ = -1;
   bool stop_ = false;
   std::thread thread_;
