@@ -39,6 +39,18 @@ export interface WalkerOptions {
  */
 const cells = 4;
 
+/** Moments within which all tickets of a step are handed over: translating them takes the host's time, while the device computes. */
+const handOverMoments = 16;
+/** Fewer at once are not worth a call. */
+const leastHandedOver = 16;
+
+/** Of the newest instance, in the order of handing over; those before `at` are handed over. */
+interface Rest {
+  readonly order: readonly number[];
+  at: number;
+  readonly settings: UpdateSettings;
+}
+
 export class Walker {
   readonly #options: WalkerOptions;
   readonly #order: readonly number[];
@@ -57,7 +69,8 @@ export class Walker {
   #idsEarlier: Float64Array;
   #nextId = 1;
   #firstId = 1;
-  /** Instances handed over to this executor. */
+  #rest: Rest | null = null;
+  /** Instances begun in this executor. */
   #instances = 0;
   #step = 0;
   /** The checkpoint under way, or the last one. */
@@ -101,15 +114,36 @@ export class Walker {
    * updates that may wait for the norm do.
    */
   begin(step: number, settings: UpdateSettings, guess: boolean): void {
-    const rest = this.#early ? this.#lateOrder : this.#order;
+    const order = this.#early ? this.#lateOrder : this.#order;
     if (!this.#early) this.#startInstance(this.#order);
     this.#early = false;
     this.#step = step;
     this.#guess = guess;
+    this.#instances++;
     native().clearScale(this.#executor, this.#cell);
     native().setScale(this.#executor, cells + this.#cell, guessedScale(settings));
-    this.#handOver(rest, settings);
-    this.#instances++;
+    this.#rest = { order, at: 0, settings };
+    this.#handOverMore();
+  }
+
+  /** The next tickets of the step: the most urgent first. */
+  #handOverMore(): void {
+    if (this.#rest === null) return;
+    const { order, at, settings } = this.#rest;
+    const count = Math.max(leastHandedOver, Math.ceil(order.length / handOverMoments));
+    this.#rest.at += count;
+    if (this.#rest.at >= order.length) this.#rest = null;
+    this.#handOver(order.slice(at, at + count), settings, this.#instances - 1);
+  }
+
+  #handOverAll(): void {
+    while (this.#rest !== null) this.#handOverMore();
+  }
+
+  /** Ids of plan tickets of the newest instance, which are handed over if they were not yet. */
+  #idsOf(tickets: readonly number[]): TicketId[] {
+    while (this.#rest !== null && tickets.some((ticket) => this.#ids[ticket] === 0)) this.#handOverMore();
+    return tickets.map((ticket) => this.#ids[ticket]! as TicketId);
   }
 
   /**
@@ -121,7 +155,7 @@ export class Walker {
     this.#startInstance([...this.#earlyOrder, ...this.#lateOrder]);
     this.#early = true;
     this.#step++;
-    this.#handOver(this.#earlyOrder, null);
+    this.#handOver(this.#earlyOrder, null, this.#instances);
   }
 
   /** Everything handed over is done, and slots are about to be used by others: the next step fetches again. */
@@ -152,13 +186,12 @@ export class Walker {
     this.#issuedOrder = order;
   }
 
-  #handOver(order: readonly number[], settings: UpdateSettings | null): void {
-    const first = this.#instances === 0;
+  #handOver(order: readonly number[], settings: UpdateSettings | null, instance: number): void {
     const tickets: Ticket[] = [];
     for (const index of order) {
       const id = this.#nextId++;
       this.#ids[index] = id;
-      tickets.push(this.#translate(this.#options.plan.tickets[index]!, id as TicketId, settings, first));
+      tickets.push(this.#translate(this.#options.plan.tickets[index]!, id as TicketId, settings, instance));
     }
     native().submit(this.#executor, tickets);
   }
@@ -168,8 +201,9 @@ export class Walker {
     return this.#guess || !this.#mayWait.has(chunk);
   }
 
+  /** Scale cell of the newest instance. */
   get #cell(): number {
-    return this.#instances % cells;
+    return (this.#instances - 1) % cells;
   }
 
   /** Moments of this instance are numbered from here. */
@@ -190,8 +224,9 @@ export class Walker {
 
   /** Waits for what moment `index` needs; returns milliseconds blocked. */
   enter(index: number): number {
-    const { waits, waitsPrevious } = this.#options.plan.moments[index]!;
-    const ids: TicketId[] = waits.map((ticket) => this.#ids[ticket]! as TicketId);
+    const { pass, waits, waitsPrevious } = this.#options.plan.moments[index]!;
+    if (pass === 'norm') this.#handOverAll();
+    const ids = this.#idsOf(waits);
     if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#idsBefore[ticket]! as TicketId);
     this.#awaitCopies(index);
     return ids.length === 0 ? 0 : native().wait(this.#executor, ids, `moment ${index}`);
@@ -200,7 +235,7 @@ export class Walker {
   /** Waits for the parameters of moment `index`, and for nothing else that it needs. */
   awaitParameters(index: number): void {
     const { plan } = this.#options;
-    const ids = arrivals(plan, plan.moments[index]!).map((ticket) => this.#ids[ticket]! as TicketId);
+    const ids = this.#idsOf(arrivals(plan, plan.moments[index]!));
     if (ids.length > 0) native().wait(this.#executor, ids, `moment ${index}`);
   }
 
@@ -223,7 +258,8 @@ export class Walker {
     if (this.#instances === 0) return [];
     // The first fetches of the next step are no more than that.
     const ids = this.#early ? this.#idsBefore : this.#ids;
-    return this.#options.plan.tickets.filter((ticket) => ticket.chunk === chunk).map(({ id }) => ids[id]! as TicketId);
+    const own = this.#options.plan.tickets.filter((ticket) => ticket.chunk === chunk).map(({ id }) => ids[id]!);
+    return own.filter((id) => id > 0) as TicketId[];
   }
 
   /** The last moment of the newest instance, or -1. */
@@ -254,7 +290,8 @@ export class Walker {
 
   /** Waits for every plan ticket handed over, but not for a checkpoint; throws the first failure there ever was. */
   settle(): void {
-    const ids = [...(this.#instances > 1 ? this.#idsBefore : []), ...(this.#instances > 0 ? this.#ids : [])];
+    const all = [...(this.#instances > 1 ? this.#idsBefore : []), ...(this.#instances > 0 ? this.#ids : [])];
+    const ids = all.filter((id) => id > 0);
     if (ids.length > 0) native().wait(this.#executor, ids as TicketId[], 'drain');
     const failed = native().failed(this.#executor);
     if (failed !== null) throw failed;
@@ -274,11 +311,12 @@ export class Walker {
   leave(index: number): void {
     this.#lastMoment = this.momentId(index);
     native().reachMoment(this.#executor, this.#lastMoment);
+    this.#handOverMore();
   }
 
   /** Waits until these plan tickets of the newest instance are done. */
   waitFor(tickets: Iterable<PlanTicket>, cause: string): void {
-    const ids = Array.from(tickets, ({ id }) => this.#ids[id]! as TicketId);
+    const ids = this.#idsOf(Array.from(tickets, ({ id }) => id));
     if (ids.length > 0) native().wait(this.#executor, ids, cause);
   }
 
@@ -293,7 +331,7 @@ export class Walker {
 
   /** The factor for this step's gradients: deferred updates go once it is set. */
   setScale(value: number): void {
-    native().setScale(this.#executor, (this.#instances - 1) % cells, value);
+    native().setScale(this.#executor, this.#cell, value);
   }
 
   /**
@@ -313,11 +351,11 @@ export class Walker {
         standIns.set(ticket.id, after);
         continue;
       }
-      const copy = this.#translate(ticket, 0 as TicketId, settings, true);
+      const copy = this.#translate(ticket, 0 as TicketId, settings, 0);
       const unpark = 'rule' in copy ? this.#unpark(ticket, after) : [];
       const id = this.#nextId++ as TicketId;
       standIns.set(ticket.id, [id]);
-      const scaled = 'rule' in copy ? { scaleCell: (this.#instances - 1) % cells } : {};
+      const scaled = 'rule' in copy ? { scaleCell: this.#cell } : {};
       const waits = [...after, ...unpark.map((read) => read.id)];
       copies.push(...unpark, { ...copy, ...scaled, id, after: waits, afterMoment: -1, afterCell: -1 });
     }
@@ -356,6 +394,7 @@ export class Walker {
     native().executorDestroy(this.#executor);
     this.#executor = this.#create();
     this.#instances = 0;
+    this.#rest = null;
     this.#nextId = 1;
     this.#lastMoment = -1;
     this.#early = false;
@@ -365,13 +404,13 @@ export class Walker {
     native().executorDestroy(this.#executor);
   }
 
-  #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings | null, first: boolean): Ticket {
+  #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings | null, instance: number): Ticket {
     const { plan, homes } = this.#options;
     const after: TicketId[] = ticket.after.map((earlier) => this.#ids[earlier]! as TicketId);
     let afterMoment = -1;
-    const base = this.#instances * plan.moments.length;
+    const base = instance * plan.moments.length;
     if (ticket.afterMoment >= 0) afterMoment = base + ticket.afterMoment;
-    if (!first) {
+    if (instance > 0) {
       for (const earlier of ticket.afterPrevious) after.push(this.#idsBefore[earlier]! as TicketId);
       if (ticket.afterMoment < 0 && ticket.afterPreviousMoment >= 0) {
         afterMoment = base - plan.moments.length + ticket.afterPreviousMoment;
