@@ -1,9 +1,7 @@
-import type { Config } from '../config/index.ts';
 import { TierraError } from '../core/errors.ts';
 import type { Group } from '../dist/index.ts';
 import { type PipelineEvent, type ScheduleMaker, StageModel } from '../dist/pipeline/index.ts';
 import {
-  type ActivationPolicy,
   type AnyModule,
   collectUnits,
   type Module,
@@ -15,6 +13,7 @@ import {
 import type { StoreObserver } from '../offload/observer.ts';
 import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
+import { setActivations } from './activations.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
 import { pipelineGroup } from './mesh.ts';
@@ -86,7 +85,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
       },
     );
   }
-  for (const unit of units) unit.activations = activationsFor(config.memory.activations, unit.activations);
+  setActivations(units, config.memory.activations);
   const { forTraining = true } = options;
   const totalSteps = !forTraining
     ? 1
@@ -125,10 +124,4 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
 function heldOf(model: AnyModule, units: readonly Unit[]): AnyModule {
   const isWhole = model.parameters().every(({ isHere }) => isHere);
   return isWhole ? model : new StageModel(model, units, [{ first: 0, end: units.length }]);
-}
-
-/** The configuration's word for all units; a unit that asks for recomputation itself keeps it. */
-function activationsFor(setting: Config['memory']['activations'], own: ActivationPolicy): ActivationPolicy {
-  if (setting === 'keep') return own;
-  return setting === 'recompute' ? 'recompute' : 'park';
 }

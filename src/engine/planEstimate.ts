@@ -24,6 +24,7 @@ import type { Visit } from '../offload/chunked/traceHost.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
+import { setActivations } from './activations.ts';
 import { checkFits, tokenizerFor, withVocabulary } from './corpus.ts';
 import { launch } from './launch.ts';
 import { asksForTiers, budgetsFor, diskFor, policyFor } from './placement.ts';
@@ -113,8 +114,7 @@ export async function plannedModel(config: Config, build = buildModel): Promise<
 /** The model's units, with what the configuration says of their activations. */
 export function plannedUnits({ model }: BuiltModel, { memory: { activations } }: Config): Unit[] {
   const units = collectUnits(model as AnyModule);
-  for (const unit of units)
-    unit.activations = activations === 'keep' || activations === 'recompute' ? activations : 'park';
+  setActivations(units, activations);
   return units;
 }
 

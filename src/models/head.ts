@@ -1,4 +1,4 @@
-import { type HeadLayer, layers, Module, type Parameter } from '../nn/index.ts';
+import { type HeadLayer, layers, Module, type Parameter, type UnitOptions } from '../nn/index.ts';
 import { ops, type Tensor } from '../tensor/index.ts';
 
 /**
@@ -14,6 +14,14 @@ export class LanguageHead extends Module<[Tensor, Tensor | null], Tensor> {
     this.norm = norm;
     const init = (tensor: Tensor) => ops.normalInPlace(tensor, 0, std);
     this.projection = layers().head(width, vocabulary, { init, weight: tied });
+  }
+
+  /**
+   * Where the loss is fused the graph is little more than the normed hidden states, and backward comes next: a forward run again
+   * would be for nothing.
+   */
+  override unit(options: UnitOptions = this.projection.fusesLoss === true ? { activations: 'keep' } : {}): this {
+    return super.unit(options);
   }
 
   /** x `[b, t, width]`; labels `[b, t]` give the mean loss, null the logits `[b, t, vocabulary]`. */

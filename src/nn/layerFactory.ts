@@ -29,6 +29,8 @@ export type EmbeddingLayer = Module<[Tensor], Tensor> & { readonly weight: Param
 export type HeadLayer = Module<[Tensor], Tensor> & {
   readonly weight: Parameter;
   loss(hidden: Tensor, labels: Tensor): Tensor;
+  /** The graph of `loss` holds its arguments and a few numbers per token: no logits, no probabilities. Default false. */
+  readonly fusesLoss?: boolean;
 };
 
 export interface HeadOptions {
@@ -58,6 +60,8 @@ export interface LayerFactory {
 }
 
 class WholeHead extends Linear {
+  readonly fusesLoss = true;
+
   /** In chunks of tokens, so that the logits of all never exist. */
   loss(hidden: Tensor, labels: Tensor): Tensor {
     return linearCrossEntropy(hidden, this.weight.tensor, labels);

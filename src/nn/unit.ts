@@ -9,6 +9,10 @@ export type ActivationPolicy =
   | 'park'; // as recompute, with the inputs' bytes moved to another tier meanwhile
 
 export interface UnitOptions {
+  /**
+   * What the unit asks for itself. `keep` holds whatever the policy of all units is: for graphs that are small, or needed at
+   * once. The others hold where that policy is `keep`. Default: nothing.
+   */
   readonly activations?: ActivationPolicy;
 }
 
@@ -17,7 +21,9 @@ export type Pass = 'forward' | 'backward';
 /** The piece of a model that is fetched, computed and released together: an embedding, a block, the head with its loss. */
 export class Unit {
   readonly module: AnyModule;
+  /** What is done. */
   activations: ActivationPolicy;
+  readonly #asked: ActivationPolicy | null;
   /** Position among the model's units, in the order of the tree; -1 until `collectUnits` ran. */
   index = -1;
   /** The module's path in the model. */
@@ -29,7 +35,14 @@ export class Unit {
 
   constructor(module: Module<never, unknown> | object, options: UnitOptions) {
     this.module = module as AnyModule;
-    this.activations = options.activations ?? 'keep';
+    this.#asked = options.activations ?? null;
+    this.activations = this.#asked ?? 'keep';
+  }
+
+  /** Takes the policy of all units, as far as the unit does not ask for another: see `UnitOptions`. */
+  follow(policy: ActivationPolicy): void {
+    const asked = this.#asked ?? policy;
+    this.activations = policy === 'keep' || asked === 'keep' ? asked : policy;
   }
 }
 

@@ -1,8 +1,9 @@
 /** What is estimated from shapes against what a traced micro-batch shows: same layout, same order, same bytes. */
 import { afterEach, expect, test } from 'vitest';
 import { resolveConfig } from '../../src/config/index.ts';
+import { setActivations } from '../../src/engine/activations.ts';
 import { launch } from '../../src/engine/index.ts';
-import { cpuBlock } from '../../src/engine/planBlocks.ts';
+import { cpuBlock, cudaBlock } from '../../src/engine/planBlocks.ts';
 import { machineFor, subjectOf } from '../../src/engine/planEstimate.ts';
 import { estimateVisits } from '../../src/engine/planVisits.ts';
 import { buildModel } from '../../src/models/index.ts';
@@ -67,7 +68,7 @@ test.each(cases)('%s %o %s %s %i x %i', (_family, settings, precision, activatio
   const context = launch({ device: 'cpu', precision, runtime: { threads: 2 } });
   const { model } = buildModel(settings);
   const units = collectUnits(model as AnyModule);
-  for (const unit of units) unit.activations = activations;
+  setActivations(units, activations);
   const elementBytes = precision === 'bf16' ? 2 : 4;
   const batch = { sequences, length, tensor: 1, elementBytes, wideBytes: 4, fused: false, block: cpuBlock };
   const estimated = estimateVisits(model, units, batch, rates);
@@ -94,6 +95,24 @@ test.each(cases)('%s %o %s %s %i x %i', (_family, settings, precision, activatio
   for (const parameter of model.parameters()) parameter.unplace();
   model.unplace();
   ids.dispose();
+});
+
+test.each([gpt2, llama])('the head of $architecture is planned as in a model that keeps everything', (settings) => {
+  const { model } = buildModel(settings);
+  const units = collectUnits(model as AnyModule);
+  const shape = { sequences: 2, length: 64, tensor: 1, elementBytes: 2, wideBytes: 4, fused: true, block: cudaBlock };
+  const planned = (activations: 'keep' | 'recompute') => {
+    setActivations(units, activations);
+    const visits = estimateVisits(model, units, shape, rates);
+    return visits.map(({ unit, pass, seconds, beforeBytes, peakBytes }) => {
+      return { visit: `${pass} ${unit.name}`, seconds, ownBytes: peakBytes - beforeBytes };
+    });
+  };
+  const kept = planned('keep');
+  const again = planned('recompute');
+  const visitsOf = (all: typeof kept, name: string) => all.filter(({ visit }) => visit.endsWith(name));
+  expect(visitsOf(again, 'head')).toEqual(visitsOf(kept, 'head'));
+  expect(visitsOf(again, 'blocks.2')).not.toEqual(visitsOf(kept, 'blocks.2'));
 });
 
 test('the layout that is planned for is the layout that a run takes', () => {

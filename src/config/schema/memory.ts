@@ -50,7 +50,7 @@ export const memorySchema = z
     activations: oneOf(['keep', 'recompute', 'host', 'nvme'])
       .default('keep')
       .describe(
-        'Activations between forward and backward: kept, recomputed, or recomputed from inputs parked in host memory or on disk.',
+        'Activations between forward and backward: kept, recomputed, or recomputed from inputs parked in host memory or on disk. Units that ask to be kept are, such as the head of a language model.',
       ),
     accumulation: oneOf(['auto', 'horizontal', 'vertical'])
       .default('auto')

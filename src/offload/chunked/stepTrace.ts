@@ -70,9 +70,20 @@ export function trainingTrace(map: ModelMap, watched: readonly (readonly Visit[]
   const rows = order !== undefined ? 0 : vertical ? 1 : microBatches;
   const each = Array.from({ length: rows }, (_, index) => watched[index] ?? watched.at(-1)!);
   for (const [index, visits] of evened(each, map.units).entries()) {
-    for (const { unit, pass, seconds, beforeBytes, peakBytes, unparkedBytes = 0, use, isAbsent } of visits) {
-      // What came back for one micro-batch stays beside what the next one needs.
-      const cameBack = vertical ? (microBatches - 1) * unparkedBytes : 0;
+    for (const {
+      unit,
+      pass,
+      seconds,
+      beforeBytes,
+      peakBytes,
+      afterBytes,
+      unparkedBytes = 0,
+      use,
+      isAbsent,
+    } of visits) {
+      // What came back for one micro-batch, and what forward has made for it, stay beside what the next one needs.
+      const made = pass === 'forward' ? Math.max(0, afterBytes - beforeBytes) : 0;
+      const others = vertical ? (microBatches - 1) * (unparkedBytes + made) : 0;
       if (isAbsent) absent.add(moments.length);
       moments.push({
         pass,
@@ -80,7 +91,7 @@ export function trainingTrace(map: ModelMap, watched: readonly (readonly Visit[]
         microBatch: vertical ? -1 : index,
         chunks: map.layout.chunksOfUnit[map.layoutUnit.get(unit.index)!]!,
         seconds: seconds * (vertical ? microBatches : 1),
-        nonModelBytes: Math.max(0, beforeBytes * (vertical ? microBatches : 1) + (peakBytes - beforeBytes) + cameBack),
+        nonModelBytes: Math.max(0, beforeBytes * (vertical ? microBatches : 1) + (peakBytes - beforeBytes) + others),
         ...(use === undefined ? {} : { use }),
       });
     }

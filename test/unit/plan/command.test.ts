@@ -48,7 +48,7 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
       buffers              873 GiB    6.3 GiB  <1%   37.9 GiB   4%    829 GiB  95%
 
     A step of 2m 40s
-      computing                                        16.28 s   10%
+      computing                                        16.22 s   10%
       waiting for optimizer states from and to disk     1m 55s   72%
       waiting for the optimizer on the host            12.44 s    8%
       waiting for updated parameters going to disk      7.28 s    5%
