@@ -39,7 +39,8 @@ def train(dtype, backend):
     model.load_state_dict(values)
     model = model.to(given.device, dtype).train()
     parameters = list(model.parameters())
-    masters = [torch.nn.Parameter(p.detach().float().clone()) for p in parameters]
+    # The values as they were before the model was rounded.
+    masters = [torch.nn.Parameter(values[name].to(given.device).float().clone()) for name, _ in model.named_parameters()]
     # The groups of Tierra: weight decay for matrices alone.
     matrices = [m for m in masters if m.dim() > 1]
     vectors = [m for m in masters if m.dim() <= 1]

@@ -5,9 +5,10 @@ import { TierraError } from '../core/errors.ts';
 import { MiB } from '../core/units.ts';
 import type { DataPosition } from '../data/index.ts';
 import { type BuiltModel, hfName, safetensorsDtype } from '../models/index.ts';
+import { native } from '../native/load.ts';
 import type { AnyModule } from '../nn/index.ts';
 import type { StateEntry } from '../offload/store.ts';
-import { dtypeBytes } from '../tensor/index.ts';
+import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope } from '../tensor/index.ts';
 import type { TensorSource } from '../tensor/safetensors/index.ts';
 import { type Manifest, openTensors, readManifest } from './checkpoint/index.ts';
 import { changesBetween } from './differences.ts';
@@ -56,6 +57,7 @@ export function loadCheckpoint(engine: AnyEngine, folder: string, built: BuiltMo
       if (source !== null && places.length > 0) checkNothingLeft(source, names ?? own, folder);
     }
     for (const place of places) copyEntry(place);
+    if (optimizer === null) beginStates(entries, model, built, engine.context.dtype);
   } finally {
     model.close();
     optimizer?.close();
@@ -134,12 +136,46 @@ const pieceBytes = 8 * MiB;
 function copyEntry({ source, name, entry }: Place): void {
   const size = dtypeBytes(entry.dtype);
   const buffer = new Uint8Array(Math.min(pieceBytes, entry.bytes));
-  for (const { begin, offset, elements } of runsOf(entry)) {
-    const bytes = elements * size;
-    for (let done = 0; done < bytes; done += pieceBytes) {
-      const piece = buffer.subarray(0, Math.min(pieceBytes, bytes - done));
-      source.readInto(name, piece, begin * size + done);
-      entry.write(piece, offset * size + done);
+  for (const [begin, offset, elements] of pieces(entry)) {
+    const piece = buffer.subarray(0, elements * size);
+    source.readInto(name, piece, begin * size);
+    entry.write(piece, offset * size);
+  }
+}
+
+/** The checkpoint is from before any step or of a model that is not trained: masters are its weights, of type `dtype`, and there are no moments yet. */
+function beginStates(entries: readonly StateEntry[], model: TensorSource, { family }: BuiltModel, dtype: Dtype): void {
+  for (const entry of entries) {
+    if (entry.kind === 'weight') continue;
+    for (const [begin, offset, elements] of pieces(entry)) {
+      const state =
+        entry.kind === 'master'
+          ? widened(model, hfName(family, entry.parameter.name), begin, elements, { from: dtype, to: entry.dtype })
+          : new Uint8Array(elements * dtypeBytes(entry.dtype));
+      entry.write(state, offset * dtypeBytes(entry.dtype));
     }
+  }
+}
+
+function widened(
+  source: TensorSource,
+  name: string,
+  begin: number,
+  elements: number,
+  { from, to }: { readonly from: Dtype; readonly to: Dtype },
+): Uint8Array {
+  const bytes = new Uint8Array(elements * dtypeBytes(from));
+  source.readInto(name, bytes, begin * dtypeBytes(from));
+  return noGrad(() =>
+    scope(() => ops.toBytes(ops.to(adopt(native().fromBytes(bytes, [elements], dtypeCode(from))), { dtype: to }))),
+  );
+}
+
+/** What is copied at a time: its first element in the whole tensor and in the entry, and how many there are. */
+function* pieces(entry: StateEntry): Generator<readonly [begin: number, offset: number, elements: number]> {
+  const most = pieceBytes / dtypeBytes(entry.dtype);
+  for (const { begin, offset, elements } of runsOf(entry)) {
+    for (let done = 0; done < elements; done += most)
+      yield [begin + done, offset + done, Math.min(most, elements - done)];
   }
 }

@@ -88,7 +88,7 @@ function createBelow(
   if (memory.policy === 'off' || !asksForTiers(memory)) {
     const { moments } = updates;
     const create = (): ParameterStore =>
-      new ResidentStore(model, { ...common, moments, states: config.optimizer.states });
+      new ResidentStore(model, { ...common, moments, states: config.optimizer.states, forTraining });
     return placeResident(model, context, moments.length, forTraining, create);
   }
   const { chunkSize } = memory;

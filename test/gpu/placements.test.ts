@@ -14,6 +14,7 @@ import {
   evaluate,
   gpt,
   hashesOf,
+  inFp32,
   planOf,
   record,
   type Scenario,
@@ -54,6 +55,7 @@ const scenarios: readonly Scenario[] = [
   scenario('fp32', {}),
   scenario('bf16', { precision: 'bf16' }, { chunkSize: 16 * 1024 }),
   scenario('bf16, three micro-batches', { precision: 'bf16', train: { accumulate: 3 } }, { chunkSize: 16 * 1024 }),
+  scenario('bf16 from fp32 values', { precision: 'bf16' }, { chunkSize: 16 * 1024, values: inFp32 }),
   scenario('fp16', { precision: 'fp16' }, { chunkSize: 16 * 1024 }),
   scenario('fp64, three micro-batches', { precision: 'fp64', train: { accumulate: 3 } }, { chunkSize: 64 * 1024 }),
 ];

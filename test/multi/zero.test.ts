@@ -124,11 +124,14 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
       tiers: 'tight',
       config: { train: { accumulate: 2 }, memory: { accumulation: 'vertical' } },
     };
+    const given: ZeroCase = { ...short, name: 'given', given: true, config: { precision: 'bf16' } };
     const all = await together(2, [
       ...inStages(short, [0]),
       ...inStages(accumulated, [0]),
       ...tiers,
       ...inStages(vertical, [1, 3]),
+      ...inStages(given, [0, 3]),
+      ...inStages({ ...given, name: 'given tight', tiers: 'tight' }, [0, 2]),
     ]);
     for (const { of, place, at } of places) {
       const expected = bitsOf(all, `${of.name}, dp`);
@@ -145,6 +148,10 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
     for (const stage of [1, 3]) {
       expect(bitsOf(all, `${vertical.name}, ${nameOf(stage)}`), `vertical ${stage}`).toEqual(expected);
     }
+    // Values that bf16 rounds: masters are the values wherever they are.
+    const whole = bitsOf(all, 'given, dp');
+    for (const name of ['given, zero 3', 'given tight, dp', 'given tight, zero 2'])
+      expect(bitsOf(all, name), name).toEqual(whole);
   });
 
   it('spread copies over groups of ranks: the numbers stay', async () => {

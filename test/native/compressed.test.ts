@@ -1,9 +1,11 @@
 /** AdamW on compressed states against its description: codes worked out here, the update itself by the exact scalar kernel. */
 import { describe, expect, it } from 'vitest';
+import { initialize, launch } from '../../src/engine/index.ts';
 import type { SimdPath, UpdateGroup } from '../../src/native/binding.ts';
 import { native } from '../../src/native/load.ts';
+import { Linear, type ValueSource } from '../../src/nn/index.ts';
 import { adopt, type Dtype, dtypeCode, ops, scope, type Tensor } from '../../src/tensor/index.ts';
-import { startGpt, tokens } from './engineSupport.ts';
+import { settings, startGpt, tokens } from './engineSupport.ts';
 
 const block = 256;
 const group: UpdateGroup = {
@@ -223,6 +225,30 @@ describe.each(paths)('path %s', (path: SimdPath) => {
 });
 
 describe('training', () => {
+  it('begins with weights and corrections that are the given fp32 values, exactly', () => {
+    const context = launch(settings({ precision: 'bf16', optimizer: { states: 'compressed' } }));
+    // More than is split at a time, ties among them.
+    const [rows, columns] = [1030, 1021];
+    const given = Float32Array.from({ length: rows * columns }, (_, i) =>
+      i % 5 === 0 ? floatOf(((0x3f80 + (i % 7)) << 16) | 0x8000) : Math.sin(i),
+    );
+    const values: ValueSource = ({ shape }) =>
+      shape.length === 2 ? ops.fromArray(given, shape) : ops.zeros(shape, { dtype: 'float32' });
+    const engine = initialize({ context, model: new Linear(columns, rows), values });
+    const read = (kind: string): Uint16Array => {
+      const entry = engine.store
+        .stateEntries()
+        .find(({ parameter, kind: each }) => each === kind && parameter.shape.length === 2)!;
+      const bytes = new Uint8Array(entry.bytes);
+      entry.read(bytes, 0);
+      return new Uint16Array(bytes.buffer);
+    };
+    const [weight, low] = [read('weight'), read('correction')];
+    const back = Uint32Array.from(weight, (upper, i) => ((upper - (low[i]! >>> 15)) << 16) | low[i]!);
+    expect(Buffer.from(back.buffer).equals(Buffer.from(given.buffer))).toBe(true);
+    engine.dispose();
+  });
+
   it.each(['bf16', 'fp32'] as const)('in %s: states of the stated size, and a loss near the exact one', (precision) => {
     const { ids, labels } = tokens(4, 16, 1);
     const run = (states: 'exact' | 'compressed') => {

@@ -12,6 +12,7 @@ import type { Task } from '../../src/engine/trainer.ts';
 import { type BuiltModel, buildModel, type TokenBatch } from '../../src/models/index.ts';
 import type { Tensor } from '../../src/tensor/index.ts';
 import { settings, tokens, weightsOf } from './engineSupport.ts';
+import { inFp32 } from './tiersSupport.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -136,4 +137,39 @@ describe('stop and resume', () => {
       }
     });
   }
+});
+
+describe('a checkpoint without optimizer state', () => {
+  const start = (changes: ConfigInput, options: object) => {
+    const context = launch(settings({ precision: 'bf16', train: { steps: 10, output: folder }, ...changes }));
+    const built = architecture(0);
+    const engine = initialize<TokenBatch, Tensor>({ context, model: built.model as never, ...options });
+    return { built, config: context.config, totalSteps: 10, engine };
+  };
+
+  it.each([
+    ['resident', {}],
+    ['in chunks', { memory: { gpu: '1MiB', cpu: '32MiB' } }],
+  ] as const)('begins states with its weights, %s', async (_, changes) => {
+    const saver = start({ seed: 5 }, { forTraining: false });
+    const { path: saved } = await saveCheckpoint(saver.engine, saver, {} as never);
+    const weights = weightsOf(saver.engine);
+    saver.engine.dispose();
+    const batch = tokens(2, 16, 1);
+    const { engine, built } = start(changes, { values: inFp32 });
+    engine.prepare(batch);
+    loadCheckpoint(engine, saved, built);
+    const loaded = weightsOf(engine);
+    const kinds = Object.keys(loaded).map((name) => name.split(' ')[1]);
+    expect(new Set(kinds)).toEqual(new Set(['weight', 'master', 'moment1', 'moment2']));
+    for (const [name, bytes] of Object.entries(weights)) {
+      expect(loaded[name]).toBe(bytes);
+      const [parameter] = name.split(' ');
+      // An fp32 number with a bf16 one's bits on top.
+      expect(loaded[`${parameter} master`]).toBe(bytes.replaceAll(/..../g, '0000$&'));
+      expect(loaded[`${parameter} moment2`]).toMatch(/^0+$/);
+    }
+    engine.dispose();
+    for (const each of [batch.ids, batch.labels]) each.dispose();
+  });
 });

@@ -9,7 +9,16 @@ import { type Engine, initialize, launch } from '../../src/engine/index.ts';
 import type { BudgetChange } from '../../src/memory/fit.ts';
 import type { Plan } from '../../src/memory/plan.ts';
 import { Gpt2, type TokenBatch } from '../../src/models/index.ts';
-import { type AnyModule, Dropout, Embedding, LayerNorm, Linear, Module } from '../../src/nn/index.ts';
+import {
+  type AnyModule,
+  Dropout,
+  Embedding,
+  initialValues,
+  LayerNorm,
+  Linear,
+  Module,
+  type ValueSource,
+} from '../../src/nn/index.ts';
 import { crossEntropy } from '../../src/nn/losses.ts';
 import { ChunkStore } from '../../src/offload/chunked/chunkStore.ts';
 import { ops, scope, type Tensor } from '../../src/tensor/index.ts';
@@ -26,7 +35,12 @@ export interface Scenario {
   readonly model: () => AnyModule;
   readonly chunkSize: number;
   readonly steps: number;
+  /** First values; default: the initialisers'. */
+  readonly values?: ValueSource;
 }
+
+/** Values as an fp32 checkpoint gives them: bf16 and fp16 have no room for most of them. */
+export const inFp32: ValueSource = (parameter) => initialValues(parameter, 23, 'float32');
 
 /** Gives the test a folder on disk and takes it away. */
 export function withFolder<T>(body: (folder: string) => T): T {
@@ -83,14 +97,15 @@ class Shared extends Module<[Tensor], Tensor> {
 
 /** An engine whose criterion multiplies the model's loss: with NaN, a step whose gradients are no numbers. */
 export function start(scenario: Scenario, memory: MemoryInput): AnyEngine {
-  const { config, model, chunkSize } = scenario;
+  const { config, model, chunkSize, values } = scenario;
   const placed =
     Object.keys(memory).length === 0
       ? {}
       : { memory: { accumulation: 'horizontal' as const, ...config.memory, ...memory, chunkSize } };
   const context = launch(settings({ ...config, ...placed }));
   const criterion = (loss: Tensor, factor: Tensor): Tensor => ops.mul(loss, factor);
-  return initialize({ context, model: model() as Module<[TokenBatch], Tensor>, criterion }) as AnyEngine;
+  const given = values === undefined ? {} : { values };
+  return initialize({ context, model: model() as Module<[TokenBatch], Tensor>, criterion, ...given }) as AnyEngine;
 }
 
 /** The plan of an engine on tiers. */

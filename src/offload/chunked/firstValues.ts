@@ -4,8 +4,9 @@
  */
 import type { ChunkId } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
-import { initialValues, type Parameter } from '../../nn/index.ts';
+import type { ValueSource } from '../../nn/index.ts';
 import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope } from '../../tensor/index.ts';
+import { firstValues } from '../firstValues.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { HomeKind } from './homes.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
@@ -13,22 +14,25 @@ import type { ChunkStoreOptions, Planned } from './planned.ts';
 /** Chunks with both homes on disk pass through one staging slot, so their values are asked for twice. */
 export function placeValues(planned: Planned, options: ChunkStoreOptions): void {
   const { map, homes, plan } = planned;
+  const values = firstValues(options);
+  const placeChunk = (id: ChunkId, kinds: readonly HomeKind[]): void =>
+    placeKinds(planned, options.dtype, values, id, kinds);
   for (const { id } of map.layout.chunks) {
     const { parameterHome, stateHome } = plan.chunks[id]!;
-    if (stateHome === 'none') placeChunk(planned, options, id, ['parameter']);
-    else if (parameterHome !== 'nvme' || stateHome !== 'nvme') placeChunk(planned, options, id, ['parameter', 'state']);
-    else for (const kind of ['parameter', 'state'] as const) placeChunk(planned, options, id, [kind]);
+    if (stateHome === 'none') placeChunk(id, ['parameter']);
+    else if (parameterHome !== 'nvme' || stateHome !== 'nvme') placeChunk(id, ['parameter', 'state']);
+    else for (const kind of ['parameter', 'state'] as const) placeChunk(id, [kind]);
   }
   homes.flush();
 }
 
-function placeChunk(
+function placeKinds(
   { map, homes }: Planned,
-  options: ChunkStoreOptions,
+  dtype: Dtype,
+  values: ValueSource,
   id: ChunkId,
   kinds: readonly HomeKind[],
 ): void {
-  const { dtype, seed, values = (parameter: Parameter) => initialValues(parameter, seed, dtype) } = options;
   const typeOf = (kind: HomeKind): Dtype => (kind === 'state' ? stateDtype(dtype) : dtype);
   const chunk = map.layout.chunks[id]!;
   for (const kind of kinds) {

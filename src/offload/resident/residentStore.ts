@@ -12,6 +12,7 @@ import {
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import { ComputeTimeline } from '../computeTimeline.ts';
 import { cudaIndex } from '../device.ts';
+import { firstValues } from '../firstValues.ts';
 import { GradientAccumulators } from '../gradients.ts';
 import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { StoreObserver } from '../observer.ts';
@@ -25,7 +26,7 @@ import type {
   UpdateResult,
   UpdateSettings,
 } from '../store.ts';
-import { compressedState, updateCompressed } from './compressedStates.ts';
+import { compressedState, firstWeight, updateCompressed } from './compressedStates.ts';
 import { stateDtype, tensorEntry } from './entries.ts';
 import { ResidentSaves } from './saves.ts';
 
@@ -43,6 +44,8 @@ export interface ResidentOptions {
   readonly states?: 'exact' | 'compressed';
   /** First values; default: the initialisers. */
   readonly values?: ValueSource;
+  /** States are made with the weights: masters from the values as they are given, before weights are rounded. False makes none yet. */
+  readonly forTraining: boolean;
   /** Threads of the host optimizer. */
   readonly threads: number;
   readonly observer?: StoreObserver;
@@ -65,9 +68,15 @@ export class ResidentStore implements ParameterStore {
 
   /** Places every parameter of `model` on the device. */
   constructor(model: AnyModule, options: ResidentOptions) {
-    placeParameters(model, options);
-    this.#parameters = model.parameters();
     this.#options = options;
+    this.#parameters = model.parameters();
+    const values = firstValues(options);
+    try {
+      placeParameters(model, { ...options, values: (parameter) => this.#begin(parameter, values(parameter)) });
+    } catch (error) {
+      this.#disposeStates();
+      throw error;
+    }
     this.#timeline = new ComputeTimeline(options.observer ?? {}, options.device);
     this.#norms = options.norms ?? new StepNorms(options.threads);
     this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
@@ -175,21 +184,42 @@ export class ResidentStore implements ParameterStore {
     this.#gradients.clear();
   }
 
+  /** Makes the state of a parameter with this first value, where it has one; returns what its weight is to be. */
+  #begin(parameter: Parameter, value: Tensor): Tensor {
+    const { dtype, states, forTraining } = this.#options;
+    if (!forTraining || !parameter.trainable) return value;
+    const compressed = states === 'compressed';
+    const state = compressed ? compressedState(parameter, dtype) : this.#exactState(parameter, value);
+    this.#states.set(parameter, state);
+    return compressed ? firstWeight(value, state, dtype) : value;
+  }
+
+  #exactState({ shape }: Parameter, value: Tensor): ParameterState {
+    const { dtype, device, moments } = this.#options;
+    const wide = stateDtype(dtype);
+    const state: ParameterState = new Map();
+    try {
+      if (wide !== dtype) {
+        const master = ops.empty(shape, { dtype: wide, device }).keep();
+        state.set('master', master);
+        scope(() => noGrad(() => ops.copyInto(master, value)));
+      }
+      for (const moment of moments) state.set(moment, ops.zeros(shape, { dtype: wide, device }).keep());
+    } catch (error) {
+      for (const tensor of state.values()) tensor.dispose();
+      throw error;
+    }
+    return state;
+  }
+
+  /** A store that was not made for training, or whose parameters were placed before, knows no more than the weights. */
   prepareState(): void {
-    const wide = stateDtype(this.#options.dtype);
+    const { dtype, states } = this.#options;
     for (const parameter of this.#parameters) {
       if (!parameter.trainable || this.#states.has(parameter)) continue;
-      if (this.#options.states === 'compressed') {
-        this.#states.set(parameter, compressedState(parameter, this.#options.dtype));
-        continue;
-      }
-      const state: ParameterState = new Map();
-      if (wide !== this.#options.dtype)
-        state.set('master', noGrad(() => ops.to(parameter.tensor, { dtype: wide })).keep());
-      for (const moment of this.#options.moments) {
-        state.set(moment, ops.zeros(parameter.shape, { dtype: wide, device: this.#options.device }).keep());
-      }
-      this.#states.set(parameter, state);
+      const made =
+        states === 'compressed' ? compressedState(parameter, dtype) : this.#exactState(parameter, parameter.tensor);
+      this.#states.set(parameter, made);
     }
   }
 
@@ -239,8 +269,12 @@ export class ResidentStore implements ParameterStore {
   dispose(): void {
     this.#saves.dispose();
     this.#gradients.clear();
+    this.#disposeStates();
+    for (const parameter of this.#parameters) parameter.unplace();
+  }
+
+  #disposeStates(): void {
     for (const state of this.#states.values()) for (const tensor of state.values()) tensor.dispose();
     this.#states.clear();
-    for (const parameter of this.#parameters) parameter.unplace();
   }
 }

@@ -21,6 +21,7 @@ import type { ParameterStore } from '../../../src/offload/store.ts';
 import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
 import { tinyGpt2 } from '../../cases/models.ts';
 import { settings } from '../../native/engineSupport.ts';
+import { inFp32 } from '../../native/tiersSupport.ts';
 import { rowsOf } from '../rankSupport.ts';
 
 export interface ZeroCase {
@@ -36,6 +37,8 @@ export interface ZeroCase {
   readonly rows: number;
   /** For one process: each micro-batch is this many, which are the parts that so many ranks would have. */
   readonly cut?: number;
+  /** First values are fp32 ones that are no values of the initialisers. */
+  readonly given?: boolean;
   /** A step (from 0) whose loss on rank `nan` is no number. */
   readonly nan?: { readonly rank: number; readonly step: number };
 }
@@ -166,7 +169,8 @@ function start(
   const ranks = communicator === null ? noOtherRanks : divideRanks(makeMesh(communicator, {}), context.config.parallel);
   const model = (given.model === 'halfUsed' ? new HalfUsed(ranks.rank) : gpt()) as Module<[TokenBatch], Tensor>;
   const criterion = (loss: Tensor, factor: Tensor): Tensor => ops.mul(loss, factor);
-  return { engine: initialize({ context, model, criterion, ranks }) as AnyEngine, ranks };
+  const values = given.given === true ? { values: inFp32 } : {};
+  return { engine: initialize({ context, model, criterion, ranks, ...values }) as AnyEngine, ranks };
 }
 
 /** Budgets of this rank for what the case is to show, from what planning says it takes. */
