@@ -34,6 +34,8 @@ function open(file: string): Binding {
   // Operator threads that spin while they wait stall each other once the machine has other work: a small model trains
   // at a fiftieth of its speed. libgomp reads this when it is loaded; who sets it keeps it.
   process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
+  // Activations come and go in many sizes close to a budget: in segments of fixed size an eighth of it lay idle between them.
+  if (process.env.PYTORCH_CUDA_ALLOC_CONF === undefined) process.env.PYTORCH_ALLOC_CONF ??= 'expandable_segments:True';
   let binding: Binding;
   try {
     binding = createRequire(import.meta.url)(file) as Binding;

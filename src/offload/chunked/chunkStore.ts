@@ -28,7 +28,7 @@ import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch 
 import { restoreFromMasters } from './repairing.ts';
 import { chunkBlocks, isOnDisk, placeBlocks } from './saving.ts';
 import { StepWalk } from './stepWalk.ts';
-import { acceptStep, stateMoments } from './updating.ts';
+import { acceptStep, DeviceUpdate, stateMoments } from './updating.ts';
 
 export class ChunkStore implements ParameterStore {
   readonly moves = true;
@@ -278,6 +278,7 @@ export class ChunkStore implements ParameterStore {
       throw explained(error, map);
     }
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
+    using deviceUpdate = new DeviceUpdate(planned, this.#options, settings);
     const { norm, ...outcome } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#walk.end();
     planned.parking?.endStep(true);
@@ -291,7 +292,7 @@ export class ChunkStore implements ParameterStore {
     }
     try {
       const scale = outcome.clipFactor / settings.lossScale;
-      acceptStep(planned, this.#options, { step: this.#step, settings, scale, normMoment, useNow });
+      acceptStep(planned, { step: this.#step, settings, deviceUpdate, scale, normMoment, useNow });
     } catch (error) {
       // Some chunks are updated and some are not.
       throw this.#breakOff(error);

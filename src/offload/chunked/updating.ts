@@ -1,8 +1,7 @@
 /** The end of a step whose norm is known and finite: what waits for it is updated, what was guessed is kept or made again. */
 import type { ChunkId, Ticket } from '../../memory/index.ts';
-import type { TensorHandle } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
-import { dtypeBytes, noGrad, scope } from '../../tensor/index.ts';
+import { dtypeBytes, noGrad, scope, type Tensor } from '../../tensor/index.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse, UpdateSettings } from '../store.ts';
 import { sumOfUses } from './gradientNorms.ts';
@@ -12,20 +11,21 @@ import { accumulates, guessedScale, segmentsOf } from './walker.ts';
 export interface Accepted {
   readonly step: number;
   readonly settings: UpdateSettings;
+  readonly deviceUpdate: DeviceUpdate;
   /** What gradients are multiplied with. */
   readonly scale: number;
   readonly normMoment: number;
   readonly useNow: () => TierUse[];
 }
 
-export function acceptStep(planned: Planned, options: ChunkStoreOptions, accepted: Accepted): void {
+export function acceptStep(planned: Planned, accepted: Accepted): void {
   const { plan, walker, homes, recorder } = planned;
-  const { step, settings, scale, normMoment, useNow } = accepted;
+  const { step, settings, deviceUpdate, scale, normMoment, useNow } = accepted;
   walker.setScale(scale);
   walker.leave(normMoment);
   walker.enter(normMoment + 1);
   walker.beginCompute();
-  updateOnDevice(planned, options, settings, scale);
+  deviceUpdate.run(scale);
   recorder.endCompute(walker.momentId(normMoment + 1), () => 'update on gpu', useNow);
   walker.leave(normMoment + 1);
   if (scale !== guessedScale(settings)) redoSpeculated(planned, settings);
@@ -54,18 +54,48 @@ function redoSpeculated({ plan, walker }: Planned, settings: UpdateSettings): vo
   walker.again(tickets, settings);
 }
 
-function updateOnDevice(planned: Planned, options: ChunkStoreOptions, settings: UpdateSettings, scale: number): void {
-  const updates = planned.plan.moments.at(-1)!.deviceUpdates;
-  if (updates.length === 0) return;
-  const { threads } = options;
-  scope(() =>
-    noGrad(() => {
-      const each = updates.flatMap((chunk) => deviceTensors(planned, options, chunk, stateMoments(settings)));
-      const groupOf = each.map(({ group }) => group);
-      const tensors = each.map(({ handles }) => handles);
-      native().optimizerUpdateMany(settings.rule, settings.groups, groupOf, scale, tensors, threads);
-    }),
-  );
+/**
+ * The update of the chunks whose states are on the compute device. Made ready while the device still computes: once the norm is
+ * there, nothing but the call itself is left to do.
+ */
+export class DeviceUpdate implements Disposable {
+  readonly #settings: UpdateSettings;
+  readonly #threads: number;
+  readonly #each: readonly UpdateOfOne[];
+  readonly #kept: readonly Tensor[];
+
+  constructor(planned: Planned, options: ChunkStoreOptions, settings: UpdateSettings) {
+    this.#settings = settings;
+    this.#threads = options.threads;
+    const moments = stateMoments(settings);
+    const updates = planned.plan.moments.at(-1)!.deviceUpdates;
+    this.#each = scope(() => noGrad(() => updates.flatMap((chunk) => deviceTensors(planned, options, chunk, moments))));
+    this.#kept = this.#each.flatMap(({ tensors }) => tensors);
+  }
+
+  run(scale: number): void {
+    if (this.#each.length === 0) return;
+    const { rule, groups } = this.#settings;
+    const groupOf = this.#each.map(({ group }) => group);
+    const handles = this.#each.map(({ tensors: [gradient, master, parameterOut, m, v] }) => ({
+      gradient: gradient!.handle,
+      master: master!.handle,
+      parameterOut: parameterOut!.handle,
+      m: m?.handle ?? null,
+      v: v?.handle ?? null,
+    }));
+    noGrad(() => native().optimizerUpdateMany(rule, groups, groupOf, scale, handles, this.#threads));
+  }
+
+  [Symbol.dispose](): void {
+    for (const tensor of this.#kept) tensor.dispose();
+  }
+}
+
+interface UpdateOfOne {
+  readonly group: number;
+  /** Gradient, master, parameter, and the rule's moments. */
+  readonly tensors: readonly Tensor[];
 }
 
 /** What the update of one chunk on the compute device reads and writes, parameter by parameter. */
@@ -74,7 +104,7 @@ function deviceTensors(
   { dtype }: ChunkStoreOptions,
   id: ChunkId,
   moments: number,
-) {
+): UpdateOfOne[] {
   const rest = stateDtype(dtype);
   const chunk = map.layout.chunks[id]!;
   const { parameter, state, gradients } = plan.chunks[id]!;
@@ -82,19 +112,15 @@ function deviceTensors(
   const plane = chunk.elements * dtypeBytes(rest);
   const gradientType = accumulates(plan) ? rest : dtype;
   return segmentsOf(map.layout, id).map(({ group }, index) => {
-    const stateTensor = (which: number): TensorHandle =>
-      views.tensorIn({ ...stateAt, offset: stateAt.offset + which * plane }, chunk, index, rest).handle;
+    const stateTensor = (which: number): Tensor =>
+      views.tensorIn({ ...stateAt, offset: stateAt.offset + which * plane }, chunk, index, rest);
     const parts = gradients.map((place) =>
       views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, gradientType),
     );
-    const handles = {
-      gradient: sumOfUses(parts.reverse(), rest).handle,
-      master: stateTensor(0),
-      m: moments > 0 ? stateTensor(1) : null,
-      v: moments > 1 ? stateTensor(2) : null,
-      parameterOut: views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype).handle,
-    };
-    return { group, handles };
+    const parameterOut = views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype);
+    const own = Array.from({ length: moments }, (_, moment) => stateTensor(moment + 1));
+    const tensors = [sumOfUses(parts.reverse(), rest), stateTensor(0), parameterOut, ...own];
+    return { group, tensors: tensors.map((tensor) => tensor.keep()) };
   });
 }
 
