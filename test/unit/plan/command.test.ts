@@ -31,38 +31,38 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
     "llama, 70.6B parameters in 80 layers, bf16
     1 sequence of 4096 tokens a step, activations recomputed
 
-    It fits: 2m 40s a step, 26 tokens/s, limited by the disk.
+    It fits: 2m 37s a step, 26 tokens/s, limited by the disk.
 
     Memory
                budget    at rest    at peak   of budget
-      GPU    24.0 GiB    2.0 GiB   23.9 GiB        100%
-      host    128 GiB   88.7 GiB    127 GiB         99%
-      disk    1.8 TiB    829 GiB    1.7 TiB         91%
+      GPU    24.0 GiB   10.1 GiB   23.8 GiB         99%
+      host    128 GiB   88.8 GiB    127 GiB         99%
+      disk    1.8 TiB    821 GiB    1.6 TiB         90%
 
     What lives where
                              total             GPU            host            disk
-      parameters           131 GiB    288 MiB  <1%   88.7 GiB  67%   42.4 GiB  32%
-      optimizer states     788 GiB    1.7 GiB  <1%   96.0 KiB  <1%    787 GiB 100%
-      gradients           42.4 GiB               -               -   42.4 GiB 100%
-      activations, work   15.6 GiB   15.6 GiB 100%               -               -
-      buffers              873 GiB    6.3 GiB  <1%   37.9 GiB   4%    829 GiB  95%
+      parameters           131 GiB    1.4 GiB   1%   88.8 GiB  68%   41.2 GiB  31%
+      optimizer states     788 GiB    8.6 GiB   1%   96.0 KiB  <1%    780 GiB  99%
+      gradients           41.2 GiB               -               -   41.2 GiB 100%
+      activations, work   10.0 GiB   10.0 GiB 100%               -               -
+      buffers              863 GiB    3.7 GiB  <1%   37.9 GiB   4%    821 GiB  95%
 
-    A step of 2m 40s
-      computing                                        16.22 s   10%
-      waiting for optimizer states from and to disk     1m 55s   72%
-      waiting for the optimizer on the host            12.44 s    8%
-      waiting for updated parameters going to disk      7.28 s    5%
-      waiting for gradients moving to and from disk     4.21 s    3%
-      waiting for parameters on their way to the GPU    3.95 s    2%
-      at best, by the disk alone                        2m 35s   97%
+    A step of 2m 37s
+      computing                                        16.23 s   10%
+      waiting for optimizer states from and to disk     1m 49s   70%
+      waiting for parameters on their way to the GPU    9.92 s    6%
+      waiting for the optimizer on the host             9.79 s    6%
+      waiting for updated parameters going to disk      6.82 s    4%
+      waiting for gradients moving to and from disk     4.66 s    3%
+      at best, by the disk alone                        2m 34s   98%
 
     Moved in a step
       host to GPU                    257 GiB    8% busy
-      GPU to host                    131 GiB    4% busy
-      read from disk                 870 GiB   83% busy
-      written to disk                872 GiB   97% busy
+      GPU to host                    130 GiB    4% busy
+      read from disk                 862 GiB   84% busy
+      written to disk                862 GiB   98% busy
       optimizer on the host                    21% busy
-      disk wear at this pace   458 TiB a day
+      disk wear at this pace   461 TiB a day
 
     Machine as described; what no flag gives is assumed
       150 TFLOP/s, GPU link 25 GB/s, host memory 80 GB/s, optimizer 2.1B parameters/s, disk 7.0 GB/s in and 6.0 GB/s out
@@ -75,8 +75,8 @@ test('a model that is too large is refused with its needs and the smallest chang
   const { code, stdout, stderr } = await runCli(['plan', 'run.yaml', ...flags]);
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   expect(stderr).toMatchInlineSnapshot(`
-    "gpu is short by 7.4 GiB before any chunk is placed: activations, workspace and context need 31.4 GiB of 24.0 GiB
-      The smallest change that makes it fit: raise memory.gpu to 35.1 GiB (now 24.0 GiB). Or: set train.batchSize: 1, which is a smaller batch.
+    "gpu is short by 5.0 GiB before any chunk is placed: activations, workspace and context need 29.0 GiB of 24.0 GiB
+      The smallest change that makes it fit: raise memory.gpu to 32.7 GiB (now 24.0 GiB). Or: set train.batchSize: 2, which is a smaller batch.
     "
   `);
 }, 60_000);
