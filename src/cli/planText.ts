@@ -108,7 +108,7 @@ function timeRows({ stepSeconds, computeSeconds, stallSeconds, bound }: PlanSumm
       formatSeconds(seconds),
       percent(seconds, stepSeconds),
     ]),
-    [`at best, by ${limits[bound.by]} alone`, formatSeconds(bound.seconds), percent(bound.seconds, stepSeconds)],
+    [`at best, by ${limits[bound.by]}`, formatSeconds(bound.seconds), percent(bound.seconds, stepSeconds)],
   ];
 }
 

@@ -15,6 +15,7 @@ export const limits: Readonly<Record<PlanSummary['limiter'], string>> = {
   'host memory': 'host memory bandwidth',
   disk: 'the disk',
   'host optimizer': 'the optimizer on the host',
+  norm: 'updates that wait for the norm',
   waiting: 'steps that have to follow each other',
 };
 

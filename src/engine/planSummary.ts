@@ -75,7 +75,7 @@ export interface PlanSummary {
 
 export function summarizePlan(subject: PlanSubject, plan: Plan): PlanSummary {
   const { machine, built, map, config, input, tokensPerStep } = subject;
-  const forecast = forecastPlan(plan, map.layout, machine, tokensPerStep);
+  const forecast = forecastPlan(plan, map.layout, machine, input.trace, tokensPerStep);
   const { stepSeconds, computeSeconds, tokensPerSecond, limiter, bound } = forecast;
   const { stallSeconds, movedBytes, busySeconds } = plan.forecast;
   return {

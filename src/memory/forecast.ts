@@ -1,6 +1,7 @@
 import type { Layout } from './layout.ts';
 import type { Machine } from './machine.ts';
-import { lanes, type Plan } from './plan.ts';
+import { lanes, type Plan, type UpdateMode } from './plan.ts';
+import type { Trace } from './trace.ts';
 import { type PerTier, type Tier, tiers } from './types.ts';
 
 /** What one tier holds, in bytes. */
@@ -19,8 +20,8 @@ export interface TierForecast {
   readonly otherBytes: number;
 }
 
-/** What the step spends its time on. `link`: PCIe. `waiting`: no resource is busy, dependencies follow each other. */
-export type Limiter = 'compute' | 'link' | 'host memory' | 'disk' | 'host optimizer' | 'waiting';
+/** What the step spends its time on. `link`: PCIe. `norm`: updates that can begin once it is known, and must be over when their unit is due. `waiting`: no resource is busy, dependencies follow each other. */
+export type Limiter = 'compute' | 'link' | 'host memory' | 'disk' | 'host optimizer' | 'norm' | 'waiting';
 
 /** The answer of `tierra plan`. */
 export interface Forecast {
@@ -28,7 +29,7 @@ export interface Forecast {
   readonly stepSeconds: number;
   readonly computeSeconds: number;
   readonly limiter: Limiter;
-  /** No schedule of these moves is faster: the resource that would be busy longest if nothing waited, at contended rates. */
+  /** No schedule of these moves is faster: the resource that would be busy longest if nothing waited, or the window of the norm, at contended rates. */
   readonly bound: { readonly by: Limiter; readonly seconds: number };
   readonly tokensPerSecond: number;
   /** Bytes written to disk by one step: what wears a drive out. */
@@ -38,7 +39,13 @@ export interface Forecast {
 }
 
 /** Summarises a plan. `tokensPerStep` counts all micro-batches. */
-export function forecastPlan(plan: Plan, layout: Layout, machine: Machine, tokensPerStep: number): Forecast {
+export function forecastPlan(
+  plan: Plan,
+  layout: Layout,
+  machine: Machine,
+  trace: Trace,
+  tokensPerStep: number,
+): Forecast {
   const placements: Record<string, number> = {};
   for (const { parameterHome, stateHome, update, resident } of plan.chunks) {
     const stays = resident && parameterHome !== 'gpu' ? ' resident' : '';
@@ -55,7 +62,7 @@ export function forecastPlan(plan: Plan, layout: Layout, machine: Machine, token
     stepSeconds,
     computeSeconds,
     limiter: limiterOf(plan, machine),
-    bound: boundOf(plan, machine),
+    bound: boundOf(plan, layout, machine, trace),
     tokensPerSecond: stepSeconds > 0 ? tokensPerStep / stepSeconds : 0,
     diskWriteBytes: movedBytes.write,
     placements,
@@ -104,19 +111,36 @@ function limiterOf({ forecast }: Plan, machine: Machine): Limiter {
   return seconds < 0.5 * stepSeconds ? 'waiting' : limiter;
 }
 
-function boundOf({ forecast }: Plan, machine: Machine): Forecast['bound'] {
-  const { computeSeconds, busySeconds, movedBytes } = forecast;
+function boundOf(plan: Plan, layout: Layout, machine: Machine, trace: Trace): Forecast['bound'] {
+  const { computeSeconds, busySeconds, movedBytes } = plan.forecast;
   const traffic = lanes.reduce((sum, lane) => sum + movedBytes[lane], 0);
   const { toDevice, toHost, hostDramBytes, readBytes, writeBytes } = machine;
   const needs: readonly (readonly [Limiter, number])[] = [
     ['compute', computeSeconds],
     ['host memory', traffic / hostDramBytes],
     ['host optimizer', busySeconds.update],
+    ['norm', computeSeconds + Math.max(0, deferredSeconds(plan, layout) - firstForwardSeconds(trace))],
     ['link', Math.max(movedBytes.toDevice / toDevice.together, movedBytes.toHost / toHost.together)],
     ['disk', Math.max(movedBytes.read / readBytes, movedBytes.write / writeBytes)],
   ];
   const [by, seconds] = needs.reduce((most, next) => (next[1] > most[1] ? next : most));
   return { by, seconds };
+}
+
+/** What the host optimizer does once the norm is known. */
+function deferredSeconds({ chunks, forecast }: Plan, layout: Layout): number {
+  const elements = (modes: readonly UpdateMode[]): number =>
+    chunks.reduce((sum, { chunk, update }) => sum + (modes.includes(update) ? layout.chunks[chunk]!.elements : 0), 0);
+  const all = elements(['deferred', 'speculated', 'immediate']);
+  return all === 0 ? 0 : (forecast.busySeconds.update * elements(['deferred'])) / all;
+}
+
+/** Compute behind which it can be done: every unit is used there. */
+function firstForwardSeconds({ moments }: Trace): number {
+  return moments.reduce(
+    (sum, { pass, microBatch, seconds }) => sum + (pass === 'forward' && microBatch <= 0 ? seconds : 0),
+    0,
+  );
 }
 
 /** Every tier's line for people: budget, peak and what the bytes are. */

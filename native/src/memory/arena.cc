@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #ifdef TIERRA_CUDA
 #include <cuda_runtime_api.h>
@@ -19,6 +20,7 @@ namespace tierra::memory {
 namespace {
 
 constexpr std::size_t hugePageBytes = 2 << 20;
+constexpr std::size_t leastShareBytes = 256 << 20;
 
 std::atomic<std::uint64_t> nextId{1};
 std::atomic<std::uint64_t> allocations{0};
@@ -126,8 +128,25 @@ void Arena::allocateDevice() {
 #endif
 }
 
+void Arena::populate() {
+#ifdef MADV_POPULATE_WRITE
+  const std::size_t most = std::max(1u, std::thread::hardware_concurrency());
+  const std::size_t shares = std::clamp<std::size_t>(options_.bytes / leastShareBytes, 1, most);
+  if (shares == 1) return;
+  std::vector<std::thread> threads;
+  for (std::size_t share = 0; share < shares; ++share) {
+    const auto edge = [&](std::size_t of) { return options_.bytes / shares * of / hugePageBytes * hugePageBytes; };
+    const std::size_t begin = edge(share), end = share + 1 == shares ? options_.bytes : edge(share + 1);
+    // Where the kernel does not know the request, registering finds the pages itself.
+    threads.emplace_back([this, begin, end] { madvise(base_ + begin, end - begin, MADV_POPULATE_WRITE); });
+  }
+  for (auto& thread : threads) thread.join();
+#endif
+}
+
 void Arena::registerWithCuda() {
 #ifdef TIERRA_CUDA
+  populate();
   const auto fault = faults::hit(faults::Site::cudaRegister);
   cudaSetDevice(options_.device);
   const cudaError_t error = fault ? cudaErrorMemoryAllocation

@@ -64,6 +64,8 @@ class Arena {
  private:
   void mapHost();
   void allocateDevice();
+  /// Takes the pages with all cores: registering alone takes them one by one.
+  void populate();
   void registerWithCuda();
 
   ArenaOptions options_;

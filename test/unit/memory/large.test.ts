@@ -43,7 +43,7 @@ describe('Llama 70B on 24 GiB + 128 GiB + 2 TB', () => {
   it('is planned, runs without a fault on the null device, and is forecast', () => {
     const plan = planStep(input);
     const simulation = simulate(unroll(plan, trace, layout, 4), machine);
-    const forecast = forecastPlan(plan, layout, machine, 4 * 8192);
+    const forecast = forecastPlan(plan, layout, machine, trace, 4 * 8192);
     for (const tier of ['gpu', 'host', 'nvme'] as const) {
       const { peakBytes, budgetBytes, parameterBytes, stateBytes, undoBytes, passingBytes, otherBytes } =
         forecast.tiers[tier];
@@ -57,5 +57,6 @@ describe('Llama 70B on 24 GiB + 128 GiB + 2 TB', () => {
     expect(homes).toBe(elements * 14);
     expect(forecast.limiter).toBe('disk');
     expect(forecast.stepSeconds).toBeGreaterThanOrEqual(forecast.computeSeconds);
+    expect(forecast.stepSeconds).toBeGreaterThanOrEqual(forecast.bound.seconds);
   }, 60_000);
 });

@@ -54,7 +54,7 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
       waiting for the optimizer on the host             9.79 s    6%
       waiting for updated parameters going to disk      6.82 s    4%
       waiting for gradients moving to and from disk     4.66 s    3%
-      at best, by the disk alone                        2m 34s   98%
+      at best, by the disk                              2m 34s   98%
 
     Moved in a step
       host to GPU                    257 GiB    8% busy
