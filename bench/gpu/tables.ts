@@ -70,11 +70,6 @@ export const tables = {
         { seconds: 130 },
       ),
       tierra(
-        'Llama 7B, 8 GiB, four micro-batches of 1×4096',
-        { ...large, batch: 1, microBatches: 4, memory: { gpu: '8GiB', cpu: '112GiB', ...recompute } },
-        { seconds: 130 },
-      ),
-      tierra(
         'GPT-2 12B, 10 GiB with disk',
         {
           preset: 'gpt2-12b',
@@ -84,8 +79,8 @@ export const tables = {
           clipNorm: 1000,
           memory: {
             gpu: '10GiB',
-            cpu: '80GiB',
-            nvme: { path: '/tmp/tierra-swap', size: '48GiB' },
+            cpu: '112GiB',
+            nvme: { path: '/tmp/tierra-swap', size: '50GiB' },
             activations: 'host',
           },
         },
