@@ -11,16 +11,19 @@ export interface CopyRates {
 }
 
 const pieceBytes = 4 * MiB;
-const pieces = 6;
 
-/** Copies between arenas, each direction alone and both at once. `device` is -1 where RAM plays the GPU. */
-export function measureCopies(device: number): CopyRates {
+/**
+ * Copies between arenas, each direction alone and both at once. `device` is -1 where RAM plays the GPU: then they go through
+ * `ramBytes` in all, more than the caches hold. A link is slower than either.
+ */
+export function measureCopies(device: number, ramBytes: number): CopyRates {
   const bench = new Bench(device, 1);
   try {
+    const pieces = Math.max(6, device < 0 ? Math.ceil(ramBytes / (4 * pieceBytes)) : 0);
     const gpu = bench.arena('device', 2 * pieces * pieceBytes, device);
     const host = bench.arena('host', 2 * pieces * pieceBytes, device);
-    const up = copies('toDevice', host, gpu, 0);
-    const down = copies('toHost', gpu, host, pieces * pieceBytes);
+    const up = copies('toDevice', host, gpu, 0, pieces);
+    const down = copies('toHost', gpu, host, pieces * pieceBytes, pieces);
     const bytes = pieces * pieceBytes;
     const rate = (tickets: readonly PlainTicket[]): number => bytes / leastOf(3, () => bench.run(tickets));
     const both = rate([...up, ...down]);
@@ -37,7 +40,13 @@ export function measureCopies(device: number): CopyRates {
   }
 }
 
-function copies(lane: 'toDevice' | 'toHost', source: ArenaId, target: ArenaId, base: number): PlainTicket[] {
+function copies(
+  lane: 'toDevice' | 'toHost',
+  source: ArenaId,
+  target: ArenaId,
+  base: number,
+  pieces: number,
+): PlainTicket[] {
   return Array.from({ length: pieces }, (_, piece) => {
     const offset = base + piece * pieceBytes;
     return { lane, chunk: piece, source, sourceOffset: offset, target, targetOffset: offset, bytes: pieceBytes };

@@ -1,4 +1,4 @@
-/** What the planner has to know about this machine, measured in about a second and remembered. */
+/** What the planner has to know about this machine, measured in a few seconds and remembered. */
 import { statSync } from 'node:fs';
 import { cpus, hostname, totalmem } from 'node:os';
 import { type Machine, referenceMachine } from '../../memory/index.ts';
@@ -10,7 +10,8 @@ import { recallMeasurement, rememberMeasurement } from './cache.ts';
 import { type ComputeRates, measureCompute } from './compute.ts';
 import { type CopyRates, measureCopies } from './copies.ts';
 import { type DiskRates, type DiskSettings, measureDisk } from './disk.ts';
-import { measureDeviceUpdate, measureDram, measureHostUpdate } from './updates.ts';
+import { measureUpdates } from './updates.ts';
+import { workingBytes } from './workingSet.ts';
 
 export interface MeasureOptions {
   readonly device: string;
@@ -22,6 +23,8 @@ export interface MeasureOptions {
   readonly disk: DiskSettings | null;
   /** Measure although it is known. */
   readonly again?: boolean;
+  /** What the processor's last-level caches hold, for tests; default: as the system says. */
+  readonly cacheBytes?: number;
 }
 
 export interface MeasuredMachine extends Machine, ComputeRates {
@@ -36,8 +39,8 @@ interface Rates extends CopyRates, ComputeRates {
 }
 
 /**
- * Measures what is not remembered. Takes about 250 MiB of memory and, with a disk, 128 MiB of it, both for a moment, and leaves
- * nothing. Rates are those of an otherwise quiet machine only if it is one.
+ * Measures what is not remembered. Takes four times the memory of the processor's caches, a sixteenth of what is free at most, and,
+ * with a disk, 128 MiB of it, both for a moment, and leaves nothing. Rates are those of an otherwise quiet machine only if it is one.
  */
 export function measureMachine(options: MeasureOptions): MeasuredMachine {
   const key = machineKey(options);
@@ -58,18 +61,20 @@ export function measureMachine(options: MeasureOptions): MeasuredMachine {
   };
 }
 
-function measureRates({ device, dtype, threads, updateThreads }: MeasureOptions): Rates {
+function measureRates({ device, dtype, threads, updateThreads, cacheBytes }: MeasureOptions): Rates {
   const state = stateDtype(dtype);
-  const copies = measureCopies(cudaIndex(device));
-  const hostUpdateParameters = measureHostUpdate(dtype, state, updateThreads);
+  const bytes = workingBytes(cacheBytes ?? null);
+  const copies = measureCopies(cudaIndex(device), bytes);
+  const updates = measureUpdates({ device, dtype, stateDtype: state, threads, updateThreads, bytes });
+  const { hostUpdateParameters, deviceUpdateParameters, copyBytes } = updates;
   const updateTraffic = hostUpdateParameters * (2 * dtypeBytes(dtype) + 6 * dtypeBytes(state));
   return {
     ...copies,
     ...measureCompute(device, dtype),
     hostUpdateParameters,
-    deviceUpdateParameters: measureDeviceUpdate(device, dtype, state, updateThreads),
+    deviceUpdateParameters,
     // Whatever moves most bytes shows what the memory can do.
-    hostDramBytes: Math.max(measureDram(threads), updateTraffic, copies.toDevice.together + copies.toHost.together),
+    hostDramBytes: Math.max(copyBytes, updateTraffic, copies.toDevice.together + copies.toHost.together),
   };
 }
 
@@ -119,11 +124,15 @@ function isRates(value: unknown): boolean {
   return fields(toDevice, ['alone', 'together']) && fields(toHost, ['alone', 'together']);
 }
 
-/** Everything the rates depend on: machine, build, device, element type, threads. */
+/** How it is measured. Another number, and nothing that was remembered counts. */
+const method = 2;
+
+/** Everything the rates depend on: method, machine, build, device, element type, threads. */
 function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): string {
   const { torchVersion, sourceHash } = native().buildInfo;
   const built = sourceHash === '' ? String(statSync(addonPath()).mtimeMs) : sourceHash;
   return [
+    `method ${method}`,
     hostname(),
     machineName(device),
     `torch ${torchVersion}`,

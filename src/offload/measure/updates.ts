@@ -1,9 +1,30 @@
-import type { UpdateGroup } from '../../native/binding.ts';
+import { MiB } from '../../core/units.ts';
+import type { TensorHandle, UpdateGroup } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
-import { type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope } from '../../tensor/index.ts';
+import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { cudaIndex } from '../device.ts';
 import { Bench, leastOf, secondsFor } from './bench.ts';
 
-const elements = 4 * 2 ** 20;
+export interface UpdateRates {
+  /** Parameters per second of AdamW by the host optimizer. */
+  readonly hostUpdateParameters: number;
+  /** The same where the compute device updates what it keeps. */
+  readonly deviceUpdateParameters: number;
+  /** Bytes of host memory per second that a copy on all threads reaches: reads and writes counted. */
+  readonly copyBytes: number;
+}
+
+export interface UpdateOptions {
+  readonly device: string;
+  readonly dtype: Dtype;
+  readonly stateDtype: Dtype;
+  readonly threads: number;
+  readonly updateThreads: number;
+  /** Of host memory, which all of this goes through: more than the caches hold. */
+  readonly bytes: number;
+}
+
+const leastElements = 4 * 2 ** 20;
 
 const group: UpdateGroup = {
   lr: 1e-3,
@@ -17,14 +38,23 @@ const group: UpdateGroup = {
   nesterov: false,
 };
 
-/** Parameters per second of AdamW on the host, on `threads` threads, over a chunk larger than the caches. */
-export function measureHostUpdate(dtype: Dtype, stateDtype: Dtype, threads: number): number {
-  const bench = new Bench(-1, threads);
+/** On the host one arena serves all: the first touch of so much memory takes longer than any round in it. */
+export function measureUpdates({
+  device,
+  dtype,
+  stateDtype,
+  threads,
+  updateThreads,
+  bytes,
+}: UpdateOptions): UpdateRates {
+  const [narrow, wide] = [dtypeBytes(dtype), dtypeBytes(stateDtype)];
+  const elements = Math.max(leastElements, Math.floor(bytes / (3 * wide + narrow) / 1024) * 1024);
+  const bench = new Bench(-1, updateThreads);
   try {
-    const [narrow, wide] = [dtypeBytes(dtype) * elements, dtypeBytes(stateDtype) * elements];
-    const arena = bench.arena('host', 3 * wide + narrow, -1);
-    const parameter = { arena, offset: 3 * wide, dtype: dtypeCode(dtype) };
-    const seconds = leastOf(3, () =>
+    const arenaBytes = elements * (3 * wide + narrow);
+    const arena = bench.arena('host', arenaBytes, -1);
+    const parameter = { arena, offset: 3 * wide * elements, dtype: dtypeCode(dtype) };
+    const update = leastOf(3, () =>
       bench.run([
         {
           lane: 'update',
@@ -41,34 +71,35 @@ export function measureHostUpdate(dtype: Dtype, stateDtype: Dtype, threads: numb
         },
       ]),
     );
-    return elements / seconds;
+    const hostUpdateParameters = elements / update;
+    // Where RAM plays the GPU the same threads do the same in the same memory.
+    const deviceUpdateParameters =
+      device === 'cpu' ? hostUpdateParameters : gpuUpdate(device, dtype, stateDtype, updateThreads);
+    const half = Math.floor(arenaBytes / 8);
+    const inArena = (offset: number): Tensor =>
+      adopt(native().arenaTensor(arena, offset, [half], dtypeCode('float32')));
+    const copy = scope(() => copySeconds(inArena(0), inArena(4 * half), threads));
+    return { hostUpdateParameters, deviceUpdateParameters, copyBytes: (2 * 4 * half) / copy };
   } finally {
     bench.dispose();
   }
 }
 
-/** The same where the compute device updates what it keeps. */
-export function measureDeviceUpdate(device: string, dtype: Dtype, stateDtype: Dtype, threads: number): number {
+/** A GPU's caches hold up to a few hundred MiB. */
+const gpuBytes = 1024 * MiB;
+
+function gpuUpdate(device: string, dtype: Dtype, stateDtype: Dtype, threads: number): number {
+  const { freeBytes } = native().deviceInfo(cudaIndex(device));
+  const perElement = 2 * dtypeBytes(dtype) + 3 * dtypeBytes(stateDtype);
+  const elements = Math.max(leastElements, Math.floor(Math.min(gpuBytes, freeBytes / 16) / perElement));
   return scope(() =>
     noGrad(() => {
-      const tensor = (type: Dtype) => ops.zeros([elements], { dtype: type, device });
-      const [gradient, master, m, v, out] = [
-        tensor(dtype),
-        tensor(stateDtype),
-        tensor(stateDtype),
-        tensor(stateDtype),
-        tensor(dtype),
-      ];
-      const tensors = {
-        gradient: gradient.handle,
-        master: master.handle,
-        m: m.handle,
-        v: v.handle,
-        parameterOut: out.handle,
-      };
+      const handle = (type: Dtype): TensorHandle => ops.zeros([elements], { dtype: type, device }).handle;
+      const [gradient, parameterOut] = [handle(dtype), handle(dtype)];
+      const [master, m, v] = [handle(stateDtype), handle(stateDtype), handle(stateDtype)];
       const seconds = leastOf(3, () =>
         secondsFor(() => {
-          native().optimizerUpdate('adamw', group, 1, tensors, threads);
+          native().optimizerUpdate('adamw', group, 1, { gradient, master, m, v, parameterOut }, threads);
           native().synchronize(device);
         }),
       );
@@ -77,19 +108,11 @@ export function measureDeviceUpdate(device: string, dtype: Dtype, stateDtype: Dt
   );
 }
 
-/** Bytes of host memory traffic per second that a copy on all threads reaches: reads and writes counted. */
-export function measureDram(threads: number): number {
+function copySeconds(from: Tensor, to: Tensor, threads: number): number {
   const before = native().getThreads();
   native().setThreads(threads);
   try {
-    return scope(() =>
-      noGrad(() => {
-        const from = ops.zeros([8 * elements], { dtype: 'float32', device: 'cpu' });
-        const to = ops.zeros([8 * elements], { dtype: 'float32', device: 'cpu' });
-        const seconds = leastOf(3, () => secondsFor(() => native().castInto(to.handle, from.handle, threads)));
-        return (2 * 4 * 8 * elements) / seconds;
-      }),
-    );
+    return leastOf(3, () => secondsFor(() => native().castInto(to.handle, from.handle, threads)));
   } finally {
     native().setThreads(before);
   }
