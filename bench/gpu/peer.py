@@ -1,6 +1,6 @@
 """PyTorch beside train.ts: the same shapes, tokens and precision (bf16 parameters, fp32 master weights and AdamW states).
 
-`mode`: eager, compile (torch.compile), fsdp2 (fully_shard with CPUOffloadPolicy: fp32 parameters and states on the CPU, bf16
+`mode`: eager, compile (torch.compile), reduce-overhead (torch.compile with CUDA graphs), fsdp2 (fully_shard with CPUOffloadPolicy: fp32 parameters and states on the CPU, bf16
 compute), fsdp2-gpu (the same without the policy; both take as many ranks as torchrun starts), or handmade (peer_offload.py). Prints one JSON line; flops by the strict count of train.ts.
 """
 import json
@@ -9,7 +9,7 @@ import sys
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 row = json.loads(sys.argv[1])
 mode, batch, length, device = row["mode"], row["batch"], row["length"], row.get("device", "cuda")
@@ -24,15 +24,25 @@ shapes = {
     "tiny": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                  vocab_size=256, tie_word_embeddings=True),
 }
+gpt2_shapes = {
+    "gpt2": dict(n_embd=768, n_layer=12, n_head=12, vocab_size=50257),
+    # To try this program on a CPU.
+    "gpt2-tiny": dict(n_embd=64, n_layer=3, n_head=4, vocab_size=256),
+}
 torch.manual_seed(0)
 sharded, offload = mode.startswith("fsdp2"), mode == "fsdp2"
 rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if device == "cuda":
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-config = LlamaConfig(**shapes[row["preset"]], max_position_embeddings=length, attn_implementation="sdpa", use_cache=False)
+is_gpt2 = row["preset"] in gpt2_shapes
+common = dict(attn_implementation="sdpa", use_cache=False)
+if is_gpt2:
+    config = GPT2Config(**gpt2_shapes[row["preset"]], n_positions=length, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **common)
+else:
+    config = LlamaConfig(**shapes[row["preset"]], max_position_embeddings=length, **common)
 with torch.device("cpu" if offload or mode == "handmade" else device):
     torch.set_default_dtype(torch.float32 if sharded else torch.bfloat16)
-    model = LlamaForCausalLM(config)
+    model = GPT2LMHeadModel(config) if is_gpt2 else LlamaForCausalLM(config)
 model.train()
 if row.get("recompute"):
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -58,7 +68,8 @@ if mode == "handmade":
     parameters = []
 masters = parameters if sharded else [p.detach().float() for p in parameters]
 optimizer = None if loop else torch.optim.AdamW(masters, lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-run = torch.compile(model) if mode == "compile" else model
+compiled = {"compile": {}, "reduce-overhead": dict(mode="reduce-overhead")}
+run = torch.compile(model, **compiled[mode]) if mode in compiled else model
 
 
 def synchronize():
@@ -69,6 +80,8 @@ def synchronize():
 def step(ids):
     if loop:
         return loop.step(ids)
+    if mode == "reduce-overhead":
+        torch.compiler.cudagraph_mark_step_begin()
     loss = run(input_ids=ids, labels=ids).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -92,12 +105,14 @@ for _ in range(row["steps"]):
     ids = torch.randint(0, config.vocab_size, (batch, length), device=device)
     synchronize()
     began = time.perf_counter()
-    losses.append(step(ids))
+    # A graph's next replay writes over what it returned.
+    losses.append(step(ids).detach().clone())
     synchronize()
     times.append(time.perf_counter() - began)
 measured = sorted(times[2:])
 median = measured[len(measured) // 2]
 matmul = count - (0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size)
+matmul -= length * config.hidden_size if is_gpt2 else 0
 head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 tokens = batch * length * ranks
 flops = tokens * (6 * matmul + 6 * config.num_hidden_layers * config.num_attention_heads * head * length)

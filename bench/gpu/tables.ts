@@ -23,6 +23,7 @@ const entryFor =
 const tierra = entryFor('tierra', 'Tierra');
 const torch = entryFor('torch', 'PyTorch');
 
+const tiny = { preset: 'gpt2', batch: 1, length: 1024, steps: 60, clipNorm: 1 };
 const small = { preset: 'llama-1.1b', batch: 8, length: 2048, steps: 12, clipNorm: 1 };
 const middle = { preset: 'llama-3.2-3b', batch: 4, length: 4096, steps: 8, clipNorm: 1000 };
 const recompute = { activations: 'recompute' };
@@ -37,6 +38,17 @@ export const tables = {
       tierra('chunks, all on the GPU', { ...small, memory: { gpu: '70GiB' } }),
       torch('torch.compile', { ...small, mode: 'compile' }, { seconds: 90 }),
       torch('eager', { ...small, mode: 'eager' }),
+    ],
+  },
+  small: {
+    title: 'GPT-2 124M, 1×1024, bf16',
+    entries: [
+      tierra('without graphs', { ...tiny, graphs: 'never' }),
+      tierra('with graphs', { ...tiny, graphs: 'always' }),
+      tierra('auto', tiny),
+      torch('eager', { ...tiny, mode: 'eager' }),
+      torch('torch.compile', { ...tiny, mode: 'compile' }, { seconds: 90 }),
+      torch('torch.compile, reduce-overhead', { ...tiny, mode: 'reduce-overhead' }, { seconds: 90 }),
     ],
   },
   offload: {

@@ -32,6 +32,7 @@ interface Row {
   readonly parallel?: ConfigInput['parallel'];
   readonly precision?: 'fp32' | 'bf16' | 'fp16';
   readonly device?: 'cuda' | 'cpu';
+  readonly graphs?: 'auto' | 'always' | 'never';
   readonly steps: number;
   readonly clipNorm: number;
   /** A checkpoint behind training after every so many steps. */
@@ -46,7 +47,7 @@ const output = mkdtempSync(path.join(tmpdir(), 'tierra-bench-'));
 const context = launch({
   device: row.device ?? 'cuda',
   precision,
-  runtime: { deterministic: false, trace: row.trace ?? null },
+  runtime: { deterministic: false, graphs: row.graphs ?? 'auto', trace: row.trace ?? null },
   train: { steps: 1000, batchSize: batch, accumulate: microBatches, clipNorm: row.clipNorm, output, keepLast: 1 },
   optimizer: { learningRate: 1e-5 },
   memory: row.memory ?? {},
@@ -150,6 +151,8 @@ if (context.world.rank === 0) {
       losses: losses.map((loss) => Number(loss.toFixed(4))).slice(0, 4),
       rss: gib(process.memoryUsage().rss),
       computeShare: movement === null ? null : Number((movement.computeSeconds / movement.stepSeconds).toFixed(3)),
+      replaying: engine.isReplaying,
+      notes: engine.notes,
       waits: movement?.waits ?? [],
       lanes: movement?.lanes ?? null,
       guesses: movement?.guesses ?? null,

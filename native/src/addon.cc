@@ -15,6 +15,7 @@
 #include "core/tensors.h"
 #include "core/watchdog.h"
 #include "cuda/binding.h"
+#include "cuda/graphBinding.h"
 #include "dist/backend.h"
 #include "dist/binding.h"
 #include "executor/binding.h"
@@ -29,7 +30,7 @@ namespace tierra {
 namespace {
 
 // As in src/native/binding.ts: raised together with every change.
-constexpr double kContract = 13;
+constexpr double kContract = 14;
 
 #ifdef TIERRA_CUDA
 constexpr bool kCuda = true;
@@ -75,6 +76,7 @@ napi_value registerAll(napi_env env, napi_value exports) {
   registerAppendFiles(env, exports);
   registerExecutors(env, exports);
   registerKernels(env, exports);
+  registerGraphs(env, exports);
   dist::registerDist(env, exports);
   registerWatchdog(env, exports);
   return exports;

@@ -19,6 +19,7 @@ import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
 import { Departure, type ParameterStore, type StepCourse, type TierUse, type UpdateResult } from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
+import { MicroBatchGraphs } from './graphs/microBatchGraphs.ts';
 import type { Context } from './launch.ts';
 import { allFinite, CheckingRunner, originOf } from './numerics/checkingRunner.ts';
 import { gradientOrigin, type NonFiniteOrigin } from './numerics/origin.ts';
@@ -88,6 +89,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   #accumulate: number;
   readonly #units: readonly Unit[];
   readonly #pipeline: EnginePipeline<Input> | null;
+  readonly #graphs: MicroBatchGraphs<Input> | null;
   #accumulation: 'auto' | 'horizontal' | 'vertical';
   #tape: Tape;
   #scope: Scope | null = null;
@@ -115,6 +117,18 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.#pipeline = parts.pipeline ?? null;
     this.#accumulation = parts.accumulation;
     this.#tape = new Tape(this.store);
+    this.#graphs = this.#pipeline === null ? new MicroBatchGraphs(this.context, this.model, this.store) : null;
+  }
+
+  /** What a person should know of this run beside what the store says; it may come with the first steps. */
+  get notes(): readonly string[] {
+    const note = this.#graphs?.note ?? null;
+    return note === null ? [] : [note];
+  }
+
+  /** Whether micro-batches are replayed as a graph of launches: `runtime.graphs`. */
+  get isReplaying(): boolean {
+    return this.#graphs?.isRecorded ?? false;
   }
 
   /** Optimizer steps done. */
@@ -260,17 +274,31 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     const largest = inputs.reduce((a, b) => (elementsOf(b) > elementsOf(a) ? b : a));
     if (this.#order === 'horizontal') {
       if (this.#keyed < 0) this.prepare(largest, { together: true });
-      return inputs.map((input) => {
-        const loss = this.forward(input) as unknown as Tensor;
-        this.backward(loss);
-        return loss;
-      });
+      return inputs.map((input) => this.#runMicroBatch(input));
     }
     return this.#guard('vertical', () => {
       this.#beginMicroBatch(largest);
       const model = this.model as unknown as SequenceModel<Input>;
       return this.#together(inputs, (step) => runVertical({ model, units: this.#units, host: this.store, ...step }));
     });
+  }
+
+  /** Operator by operator, or as a graph of launches. */
+  #runMicroBatch(input: Input): Tensor {
+    const plain = (): Tensor => {
+      const loss = this.forward(input) as unknown as Tensor;
+      this.backward(loss);
+      return loss;
+    };
+    const graphs = this.#graphs;
+    if (graphs === null || !this.#training) return plain();
+    const begin = (): void =>
+      this.#guard('forward', () => {
+        this.#beginMicroBatch(input);
+        this.#key();
+      });
+    const done = (): void => void this.#microBatch++;
+    return graphs.run({ input, scale: this.#lossWeight, plain, begin, done });
   }
 
   #runPipeline(pipeline: EnginePipeline<Input>, inputs: readonly Input[]): Tensor[] {
@@ -409,6 +437,11 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
       this.#depart(input);
     }
     this.#keyed = this.#microBatch;
+    this.#key();
+  }
+
+  /** Units of the micro-batch that begins count their uses, and draw their random numbers, from the beginning. */
+  #key(): void {
     const microBatch = this.#keyOf(this.#microBatch);
     randomKeys.begin({ seed: this.context.config.seed, step: this.#steps, microBatch });
   }
@@ -473,6 +506,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
 
   dispose(): void {
     this.cancelStep();
+    this.#graphs?.dispose();
     this.store.dispose();
   }
 

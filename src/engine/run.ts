@@ -190,21 +190,23 @@ async function showSample(
   progress.note(`a sample of what it learned:\n\n${text}\n`);
 }
 
-/** Says what the store has to say: at once, and what the first step has shown. */
+/** By then a micro-batch has been recorded, or has not. */
+const stepsThatTell = 5;
+
+/** Says what the store and the engine have to say: at once, and what the first steps have shown. */
 function noting(engine: LanguageEngine, progress: Progress): Hook {
   const told = new Set<string>();
   const tell = (): void => {
-    for (const note of engine.store.notes()) {
+    for (const note of [...engine.store.notes(), ...engine.notes]) {
       if (!told.has(note)) progress.note(note);
       told.add(note);
     }
   };
   tell();
-  let isFirst = true;
+  let steps = 0;
   return {
     afterStep() {
-      if (isFirst) tell();
-      isFirst = false;
+      if (++steps <= stepsThatTell) tell();
     },
   };
 }

@@ -55,6 +55,10 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
   abstract readonly lengthField: string;
   abstract readonly vocabularySize: number;
 
+  override get repeatable(): boolean {
+    return true;
+  }
+
   get stages(): number {
     return this.blocks.length + 2;
   }

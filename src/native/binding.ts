@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 13;
+export const contract = 14;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -798,6 +798,34 @@ export interface DistBinding {
   liveGroups(): number;
 }
 
+/** Launches on a GPU that are recorded once and run as often as wanted. */
+export type GraphId = Brand<'GraphId'>;
+
+export interface RecordedGraph {
+  /** Device memory of the graph's own, which no other work uses until the graph is destroyed. It counts in `memoryStats`. */
+  readonly bytes: number;
+  /** Launches, copies and fills. */
+  readonly nodes: number;
+}
+
+/** `native/src/cuda/graph.h`. */
+export interface GraphBinding {
+  /**
+   * What this thread gives `device` from now on is recorded and does not run; tensors made meanwhile lie in the graph's own memory,
+   * and tensors from before are read and written where they lie at every replay. One recording at a time. Throws
+   * `E_UNSUPPORTED` on a device, or in a build, without CUDA.
+   */
+  graphBegin(device: DeviceName): GraphId;
+  /** Ends recording. Throws `E_UNSUPPORTED` when something was asked for that cannot be recorded; then only `graphDestroy` is left. */
+  graphEnd(graph: GraphId): RecordedGraph;
+  /** Runs the recorded work on libtorch's current stream, without waiting for it. */
+  graphReplay(graph: GraphId): void;
+  /** Frees the graph; in the middle of a recording it ends that. Memory that tensors from the recording still name goes with them. */
+  graphDestroy(graph: GraphId): void;
+  /** Graphs not yet destroyed. */
+  liveGraphs(): number;
+}
+
 /** A thread that needs neither JavaScript nor the GPU, and the last resort of a person: `native/src/core/watchdog.h`. */
 export interface WatchdogBinding {
   /** From now on, `seconds` without a beat put what is unfinished on standard error; again after twice that, and so on. */
@@ -822,4 +850,5 @@ export interface Binding
     ExecutorBinding,
     KernelBinding,
     DistBinding,
+    GraphBinding,
     WatchdogBinding {}

@@ -39,6 +39,15 @@ export abstract class Module<Args extends readonly unknown[] = never, Result = u
     return false;
   }
 
+  /**
+   * True when a model does the same operations, with the same numbers from the host, for all inputs of the same shapes: what it
+   * computes depends on tensors alone, and what is done does not depend on what they hold. Then `runtime.graphs: auto` may record
+   * it once and replay it.
+   */
+  get repeatable(): boolean {
+    return false;
+  }
+
   /** Direct children as `[property name, module]`; members of arrays are named `list.0`, `list.1`. */
   *children(): Generator<readonly [string, AnyModule]> {
     for (const [key, value] of Object.entries(this)) {

@@ -137,6 +137,11 @@ export interface ParameterStore extends UnitHost {
   depart?(microBatch: number, course: StepCourse, trace: TraceRun): void;
   /** The same for forward passes alone, where no training is to follow; `trace` runs one. */
   prepareForward(trace: TraceRun): void;
+  /**
+   * Present where parameters stay where they are and gradients are never written into: a whole micro-batch may then be replayed in
+   * `body`, which brings its gradients as `gradientsReady` does, without visits to units.
+   */
+  replay?(body: () => void): void;
   /** Called before the first micro-batch of optimizer step `step` (from 0). Drops gradients of an unfinished step. */
   beginStep(step: number): void;
   /** Called once per step, when the gradients of all micro-batches are in. Updates nothing when one is not finite. */

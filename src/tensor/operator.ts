@@ -42,6 +42,19 @@ export function observingOperators<Result>(told: OperatorObserver | null, body: 
   }
 }
 
+let argumentWatcher: ((tensor: Tensor) => void) | null = null;
+
+/** Runs `body` with `told` hearing of every tensor that an operator in it is given, inside units as well. */
+export function watchingArguments<Result>(told: (tensor: Tensor) => void, body: () => Result): Result {
+  const before = argumentWatcher;
+  argumentWatcher = told;
+  try {
+    return body();
+  } finally {
+    argumentWatcher = before;
+  }
+}
+
 /** An operator from its schema, e.g. `aten::mm(Tensor self, Tensor mat2) -> Tensor`. Found in libtorch at first call. */
 export function operator<Args extends readonly Operand[], Result>(schema: string): (...args: Args) => Result {
   declaredSchemas.push(schema);
@@ -60,9 +73,14 @@ export function operator<Args extends readonly Operand[], Result>(schema: string
 }
 
 function box(operand: Operand): Boxed {
-  if (operand instanceof Tensor) return operand.handle;
-  if (Array.isArray(operand)) return operand.map((item) => (item instanceof Tensor ? item.handle : item));
+  if (operand instanceof Tensor) return boxTensor(operand);
+  if (Array.isArray(operand)) return operand.map((item) => (item instanceof Tensor ? boxTensor(item) : item));
   return operand as Boxed;
+}
+
+function boxTensor(tensor: Tensor): number {
+  argumentWatcher?.(tensor);
+  return tensor.handle;
 }
 
 function wrapTensors(value: Unboxed): Tensor | null | readonly unknown[] {

@@ -8,8 +8,15 @@ import { native } from '../native/load.ts';
 import { type Dtype, dtypeBytes, dtypeFromCode } from './dtype.ts';
 import { currentScope, type Scope, tensorBrand } from './scope.ts';
 
+let made = 0;
+
+/** How many tensor objects there have been: those made later have a larger `serial`. */
+export const tensorsMade = (): number => made;
+
 export class Tensor {
   readonly [tensorBrand] = true;
+  /** Tensor objects count from 1, in the order in which they were made. */
+  readonly serial = ++made;
   #handle: TensorHandle | null;
   #owner: Scope | null;
   #info: TensorInfo | null = null;

@@ -12,6 +12,8 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 
 namespace tierra::cuda {
 
@@ -27,6 +29,23 @@ c10::DeviceIndex ready(int device) {
   }
   at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
   return static_cast<c10::DeviceIndex>(device);
+}
+
+/// Bytes that libtorch does not count, and the highest sum before that number changed last.
+struct Held {
+  int64_t bytes = 0;
+  int64_t peakBefore = 0;
+};
+
+Held& held(int device) {
+  static std::mutex mutex;
+  static std::map<int, Held> all;
+  const std::lock_guard lock(mutex);
+  return all[device];
+}
+
+int64_t peakOf(const Held& held, const c10::CachingDeviceAllocator::DeviceStats& found) {
+  return std::max(held.peakBefore, found.allocated_bytes[0].peak + held.bytes);
 }
 
 }  // namespace
@@ -45,11 +64,22 @@ Properties properties(int device) {
 MemoryStats stats(int device) {
   const auto found = caching::getDeviceStats(ready(device));
   constexpr size_t all = 0;  // StatType::AGGREGATE
-  return {found.allocated_bytes[all].current, found.allocated_bytes[all].peak, found.reserved_bytes[all].current,
+  const Held& beside = held(device);
+  return {found.allocated_bytes[all].current + beside.bytes, peakOf(beside, found), found.reserved_bytes[all].current,
           found.num_device_alloc};
 }
 
-void resetPeak(int device) { caching::resetPeakStats(ready(device)); }
+void resetPeak(int device) {
+  held(device).peakBefore = 0;
+  caching::resetPeakStats(ready(device));
+}
+
+void holdMemory(int device, int64_t bytes) {
+  Held& beside = held(device);
+  beside.peakBefore = peakOf(beside, caching::getDeviceStats(ready(device)));
+  beside.bytes += bytes;
+  caching::resetPeakStats(ready(device));
+}
 
 void setCap(int device, std::optional<int64_t> bytes) {
   const double total = static_cast<double>(properties(device).totalBytes);
@@ -85,6 +115,7 @@ int deviceCount() noexcept { return 0; }
 Properties properties(int) { missing(); }
 MemoryStats stats(int) { missing(); }
 void resetPeak(int) { missing(); }
+void holdMemory(int, int64_t) { missing(); }
 void setCap(int, std::optional<int64_t>) { missing(); }
 void emptyCache() {}
 void synchronize(int) { missing(); }

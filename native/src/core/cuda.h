@@ -27,6 +27,8 @@ int deviceCount() noexcept;
 Properties properties(int device);
 MemoryStats stats(int device);
 void resetPeak(int device);
+/// `bytes` more (or fewer) are in use than libtorch counts: the insides of graphs, which it takes for free. They count in `stats`.
+void holdMemory(int device, int64_t bytes);
 void setCap(int device, std::optional<int64_t> bytes);
 void emptyCache();
 void synchronize(int device);

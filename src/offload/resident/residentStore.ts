@@ -90,6 +90,15 @@ export class ResidentStore implements ParameterStore {
     this.#timeline.end(() => `${pass} ${unit.name}`);
   }
 
+  replay(body: () => void): void {
+    this.#timeline.begin();
+    try {
+      body();
+    } finally {
+      this.#timeline.end(() => 'forward and backward, replayed');
+    }
+  }
+
   park(): void {}
   unpark(): void {}
 
