@@ -47,7 +47,11 @@ const output = mkdtempSync(path.join(tmpdir(), 'tierra-bench-'));
 const context = launch({
   device: row.device ?? 'cuda',
   precision,
-  runtime: { deterministic: false, graphs: row.graphs ?? 'auto', trace: row.trace ?? null },
+  runtime: {
+    deterministic: false,
+    ...(row.graphs === undefined ? {} : { graphs: row.graphs }),
+    trace: row.trace ?? null,
+  },
   train: { steps: 1000, batchSize: batch, accumulate: microBatches, clipNorm: row.clipNorm, output, keepLast: 1 },
   optimizer: { learningRate: 1e-5 },
   memory: row.memory ?? {},
