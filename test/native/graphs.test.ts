@@ -26,7 +26,7 @@ describe('the kind of an input', () => {
   });
 
   it('differs with everything that a graph would not notice', () => {
-    const one = tensor([2, 3]);
+    const [one, other] = [tensor([2, 3]), tensor([2, 3])];
     const kinds = [
       { ids: one, labels: tensor([2, 3]) },
       { ids: one, labels: one },
@@ -37,6 +37,8 @@ describe('the kind of an input', () => {
       { ids: one, labels: tensor([2, 3]), start: 2 },
       { ids: one, labels: tensor([2, 3]), start: '2' },
       [one, tensor([2, 3])],
+      [one, other, one],
+      [one, other, other],
       one,
     ].map(kind);
     expect(kinds).not.toContain(null);
