@@ -103,6 +103,9 @@ function tokens(): TokenBatch {
 }
 
 const times: number[] = [];
+/** From the start of the process to the beginning of the first step, which places everything, and to its end. */
+let startSeconds = 0;
+let firstSeconds = 0;
 const losses: number[] = [];
 let clipped = 0;
 let cudaAllocations = 0;
@@ -110,6 +113,7 @@ for (let step = 0; step < steps; step++) {
   const batches = Array.from({ length: microBatches }, tokens);
   native().synchronize(context.device);
   const began = performance.now();
+  if (step === 0) startSeconds = process.uptime();
   engine.zeroGrad();
   const [loss] = engine.runMicroBatches(batches);
   const kept = loss!.retain();
@@ -118,6 +122,7 @@ for (let step = 0; step < steps; step++) {
   if (row.saveEvery !== undefined && (step + 1) % row.saveEvery === 0) await checkpointer.save({} as never);
   native().synchronize(context.device);
   times.push((performance.now() - began) / 1e3);
+  if (step === 0) firstSeconds = process.uptime();
   if (outcome.clipFactor < 1) clipped++;
   kept.dispose();
   for (const { ids } of batches) ids.dispose();
@@ -143,6 +148,7 @@ if (context.world.rank === 0) {
       label: row.label,
       device: device?.name ?? 'cpu',
       parameters: model.parameterCount,
+      started: [startSeconds, firstSeconds].map((at) => Number(at.toFixed(1))),
       stepSeconds: Number(seconds.toFixed(4)),
       minmax: [Number(measured[0]!.toFixed(3)), Number(measured.at(-1)!.toFixed(3))],
       tokensPerSecond: Math.round(stepTokens / seconds),

@@ -1,5 +1,5 @@
 /** Where in a step each chunk's gradient is whole, and so is measured. */
-import type { ChunkId, PlannedMoment } from '../../memory/index.ts';
+import type { ChunkId, ChunkPlan, PlannedMoment } from '../../memory/index.ts';
 import type { Parameter } from '../../nn/index.ts';
 import { type Dtype, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
 import type { GradientNorms } from '../norms.ts';
@@ -7,7 +7,10 @@ import { stateDtype } from '../resident/entries.ts';
 import type { Planned } from './planned.ts';
 import { accumulates } from './walker.ts';
 
-/** Whole gradients of chunks with a single use are measured on the way; the others when all parts are there. */
+/**
+ * Whole gradients that leave the compute device are measured on the way. Those that stay there are measured together at the end, which
+ * is one call instead of one per unit; those of several parts, when all are there.
+ */
 export function takeNorms(
   norms: GradientNorms,
   { map, plan }: Planned,
@@ -15,7 +18,7 @@ export function takeNorms(
   gradients: ReadonlyMap<Parameter, Tensor | null>,
 ): void {
   const parameters = moment.gradients
-    .filter(({ chunk }) => plan.chunks[chunk]!.gradients.length <= 1)
+    .filter(({ chunk }) => plan.chunks[chunk]!.gradients.length <= 1 && plan.chunks[chunk]!.update !== 'device')
     .flatMap(({ chunk }) => map.layout.chunks[chunk]!.parameters.map(({ id }) => map.parameters[id]!))
     .filter((parameter) => gradients.get(parameter) != null);
   scope(() =>
@@ -46,7 +49,7 @@ export function takeSummedNorms(
   }
 }
 
-/** Norms of gradients that are sums: of several uses, or of several micro-batches. They lie where the update finds them. */
+/** Norms of gradients that were not measured on the way. They lie where the update finds them. */
 export function takeNormsAtRest(
   norms: GradientNorms,
   { plan, map, walker, homes, tiers, views }: Planned,
@@ -56,7 +59,8 @@ export function takeNormsAtRest(
   const rest = stateDtype(dtype);
   const isKnown = (chunk: ChunkId): boolean => norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
   const pending = plan.chunks.filter(
-    ({ chunk, gradients, update }) => update !== 'none' && (gradients.length > 1 || (summed && !isKnown(chunk))),
+    ({ chunk, gradients, update }) =>
+      update !== 'none' && (gradients.length > 1 || ((summed || update === 'device') && !isKnown(chunk))),
   );
   const chunks = new Set(pending.map(({ chunk }) => chunk));
   walker.waitFor(
@@ -64,18 +68,33 @@ export function takeNormsAtRest(
     'norm',
   );
   walker.beginCompute();
-  for (const { chunk: id, gradients } of pending) {
-    const chunk = map.layout.chunks[id]!;
-    for (const [index, placed] of chunk.parameters.entries()) {
-      scope(() =>
-        noGrad(() => {
-          const parts = gradients.map((place) =>
-            views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, summed ? rest : dtype),
-          );
-          norms.take([map.parameters[placed.id]!], [sumOfUses(parts.reverse(), rest)]);
-        }),
-      );
-    }
+  const partsOf = ({ chunk: id, gradients }: ChunkPlan, index: number): Tensor[] =>
+    gradients.map((place) =>
+      views.tensorIn(tiers.memory(homes.slotOf(id, place)), map.layout.chunks[id]!, index, summed ? rest : dtype),
+    );
+  const each = pending.flatMap((chunk) =>
+    map.layout.chunks[chunk.chunk]!.parameters.map((placed, index) => {
+      return { chunk, index, parameter: map.parameters[placed.id]! };
+    }),
+  );
+  // Together by where they lie: one call takes tensors of one device.
+  const single = each.filter(({ chunk }) => chunk.gradients.length === 1);
+  for (const tier of new Set(
+    single.map(({ chunk }) => tiers.slot(homes.slotOf(chunk.chunk, chunk.gradients[0]!)).tier),
+  )) {
+    const here = single.filter(({ chunk }) => tiers.slot(homes.slotOf(chunk.chunk, chunk.gradients[0]!)).tier === tier);
+    scope(() =>
+      noGrad(() =>
+        norms.take(
+          here.map(({ parameter }) => parameter),
+          here.map(({ chunk, index }) => partsOf(chunk, index)[0]!),
+        ),
+      ),
+    );
+  }
+  for (const { chunk, index, parameter } of each) {
+    if (chunk.gradients.length === 1) continue;
+    scope(() => noGrad(() => norms.take([parameter], [sumOfUses(partsOf(chunk, index).reverse(), rest)])));
   }
 }
 
