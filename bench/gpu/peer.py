@@ -40,9 +40,12 @@ if is_gpt2:
     config = GPT2Config(**gpt2_shapes[row["preset"]], n_positions=length, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **common)
 else:
     config = LlamaConfig(**shapes[row["preset"]], max_position_embeddings=length, **common)
-with torch.device("cpu" if offload or mode == "handmade" else device):
+# Made where that is quick, also what then lives on the CPU.
+with torch.device(device):
     torch.set_default_dtype(torch.float32 if sharded else torch.bfloat16)
     model = GPT2LMHeadModel(config) if is_gpt2 else LlamaForCausalLM(config)
+if offload or mode == "handmade":
+    model.to("cpu")
 model.train()
 if row.get("recompute"):
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
