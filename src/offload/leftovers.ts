@@ -1,4 +1,7 @@
-/** Swap files of killed runs that this process has removed: whoever opens a folder first removes them, whoever trains says so. */
+/** What killed runs have left in swap folders and this process has removed: whoever finds it removes it, whoever trains says so. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+
 const removed = new Set<string>();
 
 export function noteLeftovers(files: readonly string[]): void {
@@ -6,3 +9,37 @@ export function noteLeftovers(files: readonly string[]): void {
 }
 
 export const removedLeftovers = (): readonly string[] => [...removed];
+
+const prefix = '.tierra-measure-';
+
+/** A folder to measure the disk of `folder` in, in the name of this process. */
+export const measuringFolder = (folder: string): string => mkdtempSync(path.join(folder, `${prefix}${process.pid}-`));
+
+/** Removes folders of processes that were killed while they measured. */
+export function sweepMeasurements(folder: string): void {
+  for (const name of namesIn(folder)) {
+    const owner = /^\.tierra-measure-(\d+)-/.exec(name)?.[1];
+    if (owner === undefined || isAlive(Number(owner))) continue;
+    const left = path.join(folder, name);
+    rmSync(left, { recursive: true, force: true });
+    noteLeftovers([left]);
+  }
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Someone else's is alive, too.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -5,7 +5,7 @@ import type { ParkingTier, PerTier, Plan, Slot, SlotId } from '../../memory/inde
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
-import { noteLeftovers, removedLeftovers } from '../leftovers.ts';
+import { noteLeftovers, removedLeftovers, sweepMeasurements } from '../leftovers.ts';
 import type { ParkingPlace } from '../parking/parking.ts';
 
 const pageBytes = 4096;
@@ -99,6 +99,7 @@ export class Tiers {
       );
     }
     const { paths, backend, direct, verify, runId } = disk;
+    for (const folder of paths) sweepMeasurements(folder);
     const options = { paths, bytes, backend, direct, checksum: verify, runId };
     const swap = native().swapOpen({ ...options, blockBytes: 2 * MiB, readDepth: 16, writeDepth: 16 });
     return [swap, native().swapInfo(swap)];

@@ -1,9 +1,9 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { isTierraError } from '../../core/errors.ts';
 import { MiB } from '../../core/units.ts';
 import { native } from '../../native/load.ts';
-import { noteLeftovers } from '../leftovers.ts';
+import { measuringFolder, noteLeftovers } from '../leftovers.ts';
 import { Bench, type PlainTicket } from './bench.ts';
 
 export interface DiskRates {
@@ -28,7 +28,7 @@ const pieces = 8;
 export function measureDisk(settings: DiskSettings): DiskRates | null {
   const folders: string[] = [];
   try {
-    for (const folder of settings.paths) folders.push(mkdtempSync(path.join(nearestThere(folder), '.tierra-measure-')));
+    for (const folder of settings.paths) folders.push(measuringFolder(nearestThere(folder)));
     return stream({ ...settings, paths: folders });
   } catch (error) {
     if (isTierraError(error) || (error as NodeJS.ErrnoException).code !== undefined) return null;
