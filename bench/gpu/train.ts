@@ -5,7 +5,8 @@
  *
  * Under `tierra run -n N` the ranks train together as `parallel` says, and rank 0 prints; `batch` is then a data rank's.
  * The strict count: 6 · (matmul parameters) + 6 · layers · heads · headSize · length FLOPs per token (causal), no
- * recomputation, no input embedding. The first two steps are warm-up; the median of the rest counts.
+ * recomputation, no input embedding. A step is timed from the end of the one before it, so that nothing which goes on between them is
+ * left out; batches are on the device beforehand. The first two steps are warm-up; the median of the rest counts.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -109,10 +110,10 @@ let firstSeconds = 0;
 const losses: number[] = [];
 let clipped = 0;
 let cudaAllocations = 0;
-for (let step = 0; step < steps; step++) {
-  const batches = Array.from({ length: microBatches }, tokens);
-  native().synchronize(context.device);
-  const began = performance.now();
+const data = Array.from({ length: steps }, () => Array.from({ length: microBatches }, tokens));
+native().synchronize(context.device);
+let ended = performance.now();
+for (const [step, batches] of data.entries()) {
   if (step === 0) startSeconds = process.uptime();
   engine.zeroGrad();
   const [loss] = engine.runMicroBatches(batches);
@@ -120,8 +121,9 @@ for (let step = 0; step < steps; step++) {
   const outcome = engine.step()!;
   losses.push(kept.item());
   if (row.saveEvery !== undefined && (step + 1) % row.saveEvery === 0) await checkpointer.save({} as never);
-  native().synchronize(context.device);
-  times.push((performance.now() - began) / 1e3);
+  const now = performance.now();
+  times.push((now - ended) / 1e3);
+  ended = now;
   if (step === 0) firstSeconds = process.uptime();
   if (outcome.clipFactor < 1) clipped++;
   kept.dispose();

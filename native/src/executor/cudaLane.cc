@@ -12,7 +12,10 @@
 namespace tierra::executor {
 namespace {
 
-constexpr std::size_t mostIssued = 8;  // copies on the stream at once: enough that it never runs dry
+// Copies on the stream at once: enough that it never runs dry, and no more, since a batch that the model waits for goes the same way.
+constexpr std::size_t mostIssued = 8;
+constexpr std::size_t leastIssued = 2;
+constexpr std::uint64_t enoughBytes = 64 << 20;
 
 Failure cudaFailure(const Ticket& ticket, cudaError_t error) {
   return Failure("E_INTERNAL",
@@ -70,7 +73,7 @@ class CudaCopyLane final : public WorkLane {
     cudaSetDevice(device_);
     std::size_t timing = 0;
     for (;;) {
-      Ticket* ticket = issued_.size() < mostIssued ? next(issued_.empty()) : nullptr;
+      Ticket* ticket = mayIssue() ? next(issued_.empty()) : nullptr;
       if (ticket) {
         // Events are reused in the order they were issued; the oldest has been waited for before its turn comes again.
         issue(ticket, timing);
@@ -80,6 +83,10 @@ class CudaCopyLane final : public WorkLane {
       if (issued_.empty()) return;
       finishOldest();
     }
+  }
+
+  bool mayIssue() const {
+    return issued_.size() < leastIssued || (issued_.size() < mostIssued && issuedBytes_ < enoughBytes);
   }
 
   void issue(Ticket* ticket, std::size_t timing) {
@@ -101,12 +108,14 @@ class CudaCopyLane final : public WorkLane {
     }
     ticket->event = timings_[timing].end;
     issued_.push_back({ticket, timing});
+    issuedBytes_ += ticket->bytes;
     events_.issued(ticket);
   }
 
   void finishOldest() {
     const Issued oldest = issued_.front();
     issued_.pop_front();
+    issuedBytes_ -= oldest.ticket->bytes;
     const cudaError_t error = cudaEventSynchronize(timings_[oldest.timing].end);
     float milliseconds = 0;
     if (error == cudaSuccess) {
@@ -124,6 +133,7 @@ class CudaCopyLane final : public WorkLane {
   cudaStream_t stream_ = nullptr;
   std::vector<Timing> timings_;
   std::deque<Issued> issued_;
+  std::uint64_t issuedBytes_ = 0;
 };
 
 }  // namespace
