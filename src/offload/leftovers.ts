@@ -1,6 +1,7 @@
 /** What killed runs have left in swap folders and this process has removed: whoever finds it removes it, whoever trains says so. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { isAlive } from '../core/processes.ts';
 
 const removed = new Set<string>();
 
@@ -31,15 +32,5 @@ function namesIn(folder: string): readonly string[] {
     return readdirSync(folder);
   } catch {
     return [];
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // Someone else's is alive, too.
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
