@@ -20,13 +20,16 @@ export const limits: Readonly<Record<PlanSummary['limiter'], string>> = {
 };
 
 export function machineLine({ machine, tiers }: PlanSummary): string {
-  const { computeFlops, linkBytes, hostDramBytes, hostUpdateParameters, readBytes, writeBytes } = machine;
+  const { computeFlops, linkBytes, hostDramBytes, hostUpdateParameters } = machine;
   const rate = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB/s`;
   const flops =
     computeFlops >= 1e12
       ? `${(computeFlops / 1e12).toFixed(computeFlops < 1e13 ? 1 : 0)} TFLOP/s`
       : `${(computeFlops / 1e9).toFixed(0)} GFLOP/s`;
-  const disk = tiers.nvme.budgetBytes > 0 ? `, disk ${rate(readBytes)} in and ${rate(writeBytes)} out` : '';
+  const disk =
+    tiers.nvme.budgetBytes > 0
+      ? `, disk ${rate(machine.readBytes)} in and ${rate(machine.writeBytes)} out (at once ${rate(machine.readBytesTogether)} and ${rate(machine.writeBytesTogether)})`
+      : '';
   return `${machineTitle(machine)}\n  ${flops}, GPU link ${rate(linkBytes)}, host memory ${rate(hostDramBytes)}, optimizer ${formatCount(hostUpdateParameters)} parameters/s${disk}`;
 }
 

@@ -38,8 +38,11 @@ export interface PlanSummary {
     readonly linkBytes: number;
     readonly hostDramBytes: number;
     readonly hostUpdateParameters: number;
+    /** From and to disk alone, and while the other goes on. */
     readonly readBytes: number;
     readonly writeBytes: number;
+    readonly readBytesTogether: number;
+    readonly writeBytesTogether: number;
     readonly diskMeasured: boolean;
   };
   readonly model: {
@@ -88,8 +91,10 @@ export function summarizePlan(subject: PlanSubject, plan: Plan): PlanSummary {
       linkBytes: machine.toDevice.alone,
       hostDramBytes: machine.hostDramBytes,
       hostUpdateParameters: machine.hostUpdateParameters,
-      readBytes: machine.readBytes,
-      writeBytes: machine.writeBytes,
+      readBytes: machine.fromDisk.alone,
+      writeBytes: machine.toDisk.alone,
+      readBytesTogether: machine.fromDisk.together,
+      writeBytesTogether: machine.toDisk.together,
       diskMeasured: machine.diskMeasured,
     },
     model: {

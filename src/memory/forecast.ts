@@ -114,17 +114,28 @@ function limiterOf({ forecast }: Plan, machine: Machine): Limiter {
 function boundOf(plan: Plan, layout: Layout, machine: Machine, trace: Trace): Forecast['bound'] {
   const { computeSeconds, busySeconds, movedBytes } = plan.forecast;
   const traffic = lanes.reduce((sum, lane) => sum + movedBytes[lane], 0);
-  const { toDevice, toHost, hostDramBytes, readBytes, writeBytes } = machine;
+  const { toDevice, toHost, hostDramBytes } = machine;
   const needs: readonly (readonly [Limiter, number])[] = [
     ['compute', computeSeconds],
     ['host memory', traffic / hostDramBytes],
     ['host optimizer', busySeconds.update],
     ['norm', computeSeconds + Math.max(0, deferredSeconds(plan, layout) - firstForwardSeconds(trace))],
     ['link', Math.max(movedBytes.toDevice / toDevice.together, movedBytes.toHost / toHost.together)],
-    ['disk', Math.max(movedBytes.read / readBytes, movedBytes.write / writeBytes)],
+    ['disk', diskSeconds(movedBytes.read, movedBytes.write, machine)],
   ];
   const [by, seconds] = needs.reduce((most, next) => (next[1] > most[1] ? next : most));
   return { by, seconds };
+}
+
+/**
+ * Both ways at once for as long as both have something to move, and the rest alone: steps of which forward only reads do that. Or one after
+ * the other, should the disk be so bad at both that this is faster.
+ */
+function diskSeconds(readBytes: number, writeBytes: number, { fromDisk, toDisk }: Machine): number {
+  const both = Math.min(readBytes / fromDisk.together, writeBytes / toDisk.together);
+  const readAlone = (readBytes - both * fromDisk.together) / fromDisk.alone;
+  const writeAlone = (writeBytes - both * toDisk.together) / toDisk.alone;
+  return Math.min(both + readAlone + writeAlone, readBytes / fromDisk.alone + writeBytes / toDisk.alone);
 }
 
 /** What the host optimizer does once the norm is known. */

@@ -5,8 +5,8 @@ import type { Lane } from './plan.ts';
 const measuredTraffic = 28;
 
 /**
- * Bytes per second of each busy lane, in the order `read, write, toDevice, toHost, update`. Copies slow down when others run;
- * all share the host's memory bandwidth in proportion to what they ask for.
+ * Bytes per second of each busy lane, in the order `read, write, toDevice, toHost, update`. Copies slow down when others run,
+ * reads and writes beside each other; all share the host's memory bandwidth in proportion to what they ask for.
  */
 export class LaneRates {
   readonly #machine: Machine;
@@ -19,8 +19,8 @@ export class LaneRates {
   /** The lane's rate with nothing beside it. */
   alone(lane: Lane): number {
     const machine = this.#machine;
-    if (lane === 'read') return machine.readBytes;
-    if (lane === 'write') return machine.writeBytes;
+    if (lane === 'read') return machine.fromDisk.alone;
+    if (lane === 'write') return machine.toDisk.alone;
     if (lane === 'toDevice') return machine.toDevice.alone;
     if (lane === 'toHost') return machine.toHost.alone;
     return Math.min(machine.hostUpdateParameters * measuredTraffic, machine.hostDramBytes);
@@ -31,8 +31,8 @@ export class LaneRates {
     const rates = this.#rates;
     const machine = this.#machine;
     const [read, write, toDevice, toHost, update] = busy as [boolean, boolean, boolean, boolean, boolean];
-    rates[0] = read ? machine.readBytes : 0;
-    rates[1] = write ? machine.writeBytes : 0;
+    rates[0] = read ? (write ? machine.fromDisk.together : machine.fromDisk.alone) : 0;
+    rates[1] = write ? (read ? machine.toDisk.together : machine.toDisk.alone) : 0;
     rates[2] = toDevice ? (toHost || update ? machine.toDevice.together : machine.toDevice.alone) : 0;
     rates[3] = toHost ? (toDevice || update ? machine.toHost.together : machine.toHost.alone) : 0;
     rates[4] = update ? this.alone('update') : 0;

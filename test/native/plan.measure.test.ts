@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -26,6 +26,7 @@ const options = (changes: Partial<MeasureOptions> = {}): MeasureOptions => ({
   again: true,
   // Whatever the machine has: this is about what is measured, not how well.
   cacheBytes: 2 ** 20,
+  diskSeconds: 0.02,
   ...changes,
 });
 
@@ -33,8 +34,8 @@ const disk = (folder: string) => ({ paths: [folder], backend: 'auto', direct: tr
 
 test.each(['float32', 'bfloat16', 'float64'] as const)('every rate is a positive number in %s', (dtype) => {
   const machine = measureMachine(options({ dtype }));
-  const { toDevice, toHost, capacityBytes, name, diskMeasured, ...rates } = machine;
-  for (const [field, rate] of [...Object.entries(rates), ...Object.entries(toDevice), ...Object.entries(toHost)]) {
+  const { toDevice, toHost, fromDisk, toDisk, capacityBytes, name, diskMeasured, ...rates } = machine;
+  for (const [field, rate] of [rates, toDevice, toHost, fromDisk, toDisk].flatMap((part) => Object.entries(part))) {
     expect(rate, field).toBeGreaterThan(0);
     expect(Number.isFinite(rate), field).toBe(true);
   }
@@ -59,7 +60,12 @@ test('nothing is left: no arena, tensor, thread, file or folder', () => {
 
 test('the disk is measured where it can be used, assumed where it cannot', () => {
   const folder = path.join(home, 'disk');
-  expect(measureMachine(options({ disk: disk(folder) })).diskMeasured).toBe(true);
+  const { diskMeasured, fromDisk, toDisk } = measureMachine(options({ disk: disk(folder) }));
+  expect(diskMeasured).toBe(true);
+  for (const { alone, together } of [fromDisk, toDisk]) {
+    expect(together).toBeGreaterThan(0);
+    expect(together).toBeLessThanOrEqual(alone);
+  }
   const file = path.join(home, 'file');
   writeFileSync(file, '');
   expect(measureMachine(options({ disk: disk(file) })).diskMeasured).toBe(false);
@@ -73,4 +79,24 @@ test('rates are remembered in a file, by what they depend on, and a damaged file
   expect(other).not.toEqual(first);
   writeFileSync(measurementsFile(), '{ broken');
   expect(measureMachine(options({ again: false, threads: 1 })).computeFlops).toBeGreaterThan(0);
+});
+
+test('another folder of the same disk is known, and what an earlier form of the file says is not', () => {
+  const first = measureMachine(options({ disk: disk(path.join(home, 'one')) }));
+  expect(measureMachine(options({ again: false, disk: disk(path.join(home, 'two', 'deeper')) }))).toEqual(first);
+  expect(measureMachine(options({ again: false, disk: { ...disk(home), verify: false } })).fromDisk).not.toEqual(
+    first.fromDisk,
+  );
+  // The same under keys that this process has not looked up yet.
+  const asThreads = (threads: number, change: (rates: object) => object): void => {
+    const all = Object.entries(JSON.parse(readFileSync(measurementsFile(), 'utf8')) as Record<string, object>);
+    const others = all.map(([key, rates]) => [key.replace('| 2 | 2', `| ${threads} | 2`), change(rates)]);
+    writeFileSync(measurementsFile(), JSON.stringify(Object.fromEntries(others)));
+  };
+  const recalled = (threads: number) => measureMachine(options({ again: false, threads, disk: disk(home) }));
+  asThreads(3, (rates) => ('fromDisk' in rates ? { ...rates, fromDisk: { alone: 7, together: 5 } } : rates));
+  expect(recalled(3).fromDisk).toEqual({ alone: 7, together: 5 });
+  measureMachine(options({ disk: disk(home) }));
+  asThreads(4, (rates) => ('fromDisk' in rates ? { readBytes: 7, writeBytes: 7 } : rates));
+  expect(recalled(4).fromDisk.together).toBeGreaterThan(7);
 });

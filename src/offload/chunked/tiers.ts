@@ -1,12 +1,13 @@
 /** The three arenas of a plan: GPU memory (RAM on a machine without one), host memory, files. Taken once, given back whole. */
 import { isTierraError, TierraError } from '../../core/errors.ts';
-import { formatBytes, MiB, roundUp } from '../../core/units.ts';
+import { formatBytes, roundUp } from '../../core/units.ts';
 import type { ParkingTier, PerTier, Plan, Slot, SlotId } from '../../memory/index.ts';
 import type { ArenaId, ArenaPlace, SwapId, SwapInfo } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { cudaIndex } from '../device.ts';
 import { noteLeftovers, removedLeftovers, sweepMeasurements } from '../leftovers.ts';
 import type { ParkingPlace } from '../parking/parking.ts';
+import { swapRequests } from '../swapRequests.ts';
 
 const pageBytes = 4096;
 
@@ -101,7 +102,7 @@ export class Tiers {
     const { paths, backend, direct, verify, runId } = disk;
     for (const folder of paths) sweepMeasurements(folder);
     const options = { paths, bytes, backend, direct, checksum: verify, runId };
-    const swap = native().swapOpen({ ...options, blockBytes: 2 * MiB, readDepth: 16, writeDepth: 16 });
+    const swap = native().swapOpen({ ...options, ...swapRequests });
     return [swap, native().swapInfo(swap)];
   }
 

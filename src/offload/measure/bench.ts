@@ -1,5 +1,5 @@
 /** One executor and the tickets of a measurement; everything is given back by `dispose`. */
-import type { ArenaId, ExecutorId, Ticket, TicketId } from '../../native/binding.ts';
+import type { ArenaId, ExecutorId, Ticket, TicketId, TimelineSpan } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 
 type Distributed<T> = T extends unknown
@@ -13,8 +13,8 @@ export class Bench {
   readonly #arenas: ArenaId[] = [];
   #next = 1;
 
-  constructor(device: number, updateThreads: number) {
-    this.executor = native().executorCreate({ device, updateThreads, scaleCells: 1, timelineCapacity: 16 });
+  constructor(device: number, updateThreads: number, timelineCapacity = 16) {
+    this.executor = native().executorCreate({ device, updateThreads, scaleCells: 1, timelineCapacity });
   }
 
   arena(kind: 'host' | 'device', bytes: number, device: number): ArenaId {
@@ -36,6 +36,11 @@ export class Bench {
     native().submit(this.executor, complete);
     native().drain(this.executor);
     return (performance.now() - began) / 1e3;
+  }
+
+  /** What ran since the last call, as far as `timelineCapacity` goes. */
+  spans(): readonly TimelineSpan[] {
+    return native().timeline(this.executor).spans;
   }
 
   dispose(): void {

@@ -9,7 +9,7 @@ import { stateDtype } from '../resident/entries.ts';
 import { recallMeasurement, rememberMeasurement } from './cache.ts';
 import { type ComputeRates, measureCompute } from './compute.ts';
 import { type CopyRates, measureCopies } from './copies.ts';
-import { type DiskRates, type DiskSettings, measureDisk } from './disk.ts';
+import { type DiskRates, type DiskSettings, diskKey, measureDisk } from './disk.ts';
 import { measureUpdates } from './updates.ts';
 import { workingBytes } from './workingSet.ts';
 
@@ -25,6 +25,8 @@ export interface MeasureOptions {
   readonly again?: boolean;
   /** What the processor's last-level caches hold, for tests; default: as the system says. */
   readonly cacheBytes?: number;
+  /** How long one stream from or to the disk goes on, for tests; default: a second. */
+  readonly diskSeconds?: number;
 }
 
 export interface MeasuredMachine extends Machine, ComputeRates {
@@ -40,23 +42,25 @@ interface Rates extends CopyRates, ComputeRates {
 
 /**
  * Measures what is not remembered. Takes four times the memory of the processor's caches, a sixteenth of what is free at most, and,
- * with a disk, 128 MiB of it, both for a moment, and leaves nothing. Rates are those of an otherwise quiet machine only if it is one.
+ * with a disk, 1 GiB of it, both for a moment, and leaves nothing. Rates are those of an otherwise quiet machine only if it is one.
  */
 export function measureMachine(options: MeasureOptions): MeasuredMachine {
   const key = machineKey(options);
   const rates = remembered<Rates>(key, options, isRates, () => measureRates(options));
-  const { disk } = options;
+  const { disk, diskSeconds = 1 } = options;
   const diskRates =
     disk === null
       ? null
-      : remembered<DiskRates | null>(`${key} ${diskKey(disk)}`, options, isDiskRates, () => measureDisk(disk));
-  const { readBytes, writeBytes } = diskRates ?? referenceMachine;
+      : remembered<DiskRates | null>(`${key} ${diskKey(disk)}`, options, isDiskRates, () =>
+          measureDisk(disk, diskSeconds),
+        );
+  const { fromDisk, toDisk } = diskRates ?? referenceMachine;
   return {
     name: machineName(options.device),
     capacityBytes: capacities(options),
     ...rates,
-    readBytes,
-    writeBytes,
+    fromDisk,
+    toDisk,
     diskMeasured: diskRates !== null,
   };
 }
@@ -107,7 +111,12 @@ const fields = (value: unknown, names: readonly string[]): boolean =>
   value !== null &&
   names.every((name) => positive((value as Record<string, unknown>)[name]));
 
-const isDiskRates = (value: unknown): boolean => fields(value, ['readBytes', 'writeBytes']);
+const isLink = (value: unknown): boolean => fields(value, ['alone', 'together']);
+
+function isDiskRates(value: unknown): boolean {
+  const { fromDisk, toDisk } = (value ?? {}) as { fromDisk?: unknown; toDisk?: unknown };
+  return isLink(fromDisk) && isLink(toDisk);
+}
 
 function isRates(value: unknown): boolean {
   const numbers = [
@@ -121,11 +130,11 @@ function isRates(value: unknown): boolean {
   ];
   if (!fields(value, numbers)) return false;
   const { toDevice, toHost } = value as { toDevice?: unknown; toHost?: unknown };
-  return fields(toDevice, ['alone', 'together']) && fields(toHost, ['alone', 'together']);
+  return isLink(toDevice) && isLink(toHost);
 }
 
 /** How it is measured. Another number, and nothing that was remembered counts. */
-const method = 2;
+const method = 3;
 
 /** Everything the rates depend on: method, machine, build, device, element type, threads. */
 function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): string {
@@ -143,10 +152,6 @@ function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): 
     threads,
     updateThreads,
   ].join(' | ');
-}
-
-function diskKey({ paths, backend, direct, verify }: DiskSettings): string {
-  return JSON.stringify([paths, backend, direct, verify]);
 }
 
 export function machineName(device: string): string {

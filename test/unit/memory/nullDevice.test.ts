@@ -15,7 +15,7 @@ import { llamaParameters } from './models.ts';
 const layout = layOut(
   llamaParameters({ layers: 12, hidden: 256, intermediate: 512, heads: 4, keyValueHeads: 4, vocabulary: 512 }),
 );
-const machine = describeMachine({ tflops: 0.05, pcie: 1, dram: 4, diskRead: 0.3, diskWrite: 0.3 });
+const machine = describeMachine({ tflops: 0.05, pcie: 1, dram: 4, diskRead: 0.6, diskWrite: 0.6 });
 const MiB = 2 ** 20;
 
 function problem(gpu: number, host: number, nvme: number): PlanInput {
