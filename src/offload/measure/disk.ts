@@ -29,8 +29,8 @@ const leastFilePieces = 4;
  * once, as steps do, then each way alone. Takes up to 1 GiB of disk and about three times `seconds`. Null where that cannot be
  * done now, for want of room or rights.
  *
- * Writes into a drive's memory say nothing about the drive. Filling the file takes up to `seconds`, 1 to 2 GB on a drive of 2 GB/s, and
- * everything that counts follows without a pause: buffers in DRAM, up to some hundred MiB, are full by then. What cannot be seen in
+ * Writes into a drive's memory say nothing about the drive. Filling the file goes on for 1 GiB or about `seconds`, whichever comes first, a
+ * short stream both ways finds the pace, and what counts follows at once: buffers in DRAM, up to some hundred MiB, are full by then. What cannot be seen in
  * seconds: flash that takes tens of GB quickly (SLC caches) and a host's page cache behind a virtual disk.
  */
 export function measureDisk(settings: DiskSettings, seconds: number): DiskRates | null {
