@@ -20,7 +20,18 @@ const words: Readonly<Record<Traffic['what'], string>> = {
   'tied gradients': 'gradients of tied parameters',
   parameters: 'parameters gathered',
   gradients: 'gradients summed',
-  norms: 'norms',
+  'keys and values': 'keys and values around the ring, and gradients with them',
+  'gradients of keys and values': 'gradients of keys and values summed',
+  heads: 'tokens for heads and back',
+  loss: 'losses of a sequence',
+  rows: 'rows to experts and back, and their gradients',
+  'row counts': 'how many rows come',
+  loads: 'loads of experts',
+  'expert parameters': 'parameters of experts gathered',
+  'expert gradients': 'gradients of experts summed',
+  norms: 'norms of all parts',
+  'shard norms': 'norms',
+  'expert norms': 'norms of experts',
 };
 
 /** Whole text, ending in a newline. */
@@ -95,11 +106,11 @@ function placeRows(parts: readonly RankSummary[]): string[][] {
 
 function trafficRows({ parts }: ClusterSummary): string[][] {
   const keys = new Map<string, Traffic>();
-  for (const { traffic } of parts) for (const each of traffic) keys.set(`${each.axis} ${each.what}`, each);
-  const rows = [...keys.values()].map(({ axis, what }) => [
-    `${axis}: ${words[what]}`,
+  for (const { traffic } of parts) for (const each of traffic) keys.set(each.what, each);
+  const rows = [...keys.values()].map(({ along, what }) => [
+    `${along.join(' x ')}: ${words[what]}`,
     ...parts.map(({ traffic }) => {
-      const found = traffic.find((each) => each.axis === axis && each.what === what);
+      const found = traffic.find((each) => each.what === what);
       return found === undefined ? '-' : formatBytes(found.bytes);
     }),
   ]);
@@ -109,9 +120,11 @@ function trafficRows({ parts }: ClusterSummary): string[][] {
 /** One block in a sentence. */
 function layerText({ layer }: ClusterSummary): string {
   if (layer === null) return '';
-  const { tensorBytes, gatherBytes, reduceBytes } = layer;
+  const { tensorBytes, sequenceBytes, expertBytes, gatherBytes, reduceBytes } = layer;
   const said = [
     ...(tensorBytes > 0 ? [`${formatBytes(tensorBytes)} for each micro-batch from its tensor group`] : []),
+    ...(sequenceBytes > 0 ? [`${formatBytes(sequenceBytes)} from those that share its sequences`] : []),
+    ...(expertBytes > 0 ? [`${formatBytes(expertBytes)} on the way to experts and back`] : []),
     ...(gatherBytes > 0 ? [`${formatBytes(gatherBytes)} each time its parameters are gathered`] : []),
     ...(reduceBytes > 0 ? [`${formatBytes(reduceBytes)} each time its gradients are summed over data ranks`] : []),
   ];
@@ -127,6 +140,8 @@ function timeRows({ time, parts, degrees }: ClusterSummary): string[][] {
     ['computing', formatSeconds(time.computeSeconds), percent(time.computeSeconds, stepSeconds)],
     ...row(`waiting for tiers and the optimizer`, time.tierSeconds),
     ...row(`sums in tensor groups of ${degrees.tp}`, time.tensorSeconds),
+    ...row(`sequences shared by ${degrees.sp}, not hidden by computing`, time.sequenceSeconds),
+    ...row(`rows on their way to experts on ${degrees.ep} ranks and back`, time.expertSeconds),
     ...row('data ranks, not hidden by computing', time.dataSeconds),
     ...(parts.length > 1
       ? [[bubble, formatSeconds(time.bubbleSeconds), percent(time.bubbleSeconds, stepSeconds)]]

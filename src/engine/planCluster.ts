@@ -1,6 +1,6 @@
 /**
  * `tierra plan` for several ranks: what each keeps on its tiers, what it receives, how long a step takes and what holds it up.
- * Each rank's part is planned as a process by itself would be; ranks that differ only in dp or tp have equal parts.
+ * Each rank's part is planned as a process by itself would be; ranks that differ in no more than dp, sp, ep and tp have equal parts.
  */
 import type { Config } from '../config/index.ts';
 import { isTierraError, TierraError } from '../core/errors.ts';
@@ -23,9 +23,10 @@ import {
   subjectOf,
 } from './planEstimate.ts';
 import { buildCut, partOf, planPipeline } from './planRank.ts';
+import { mixtureOf, sharePlanned } from './planSharing.ts';
 import { type PlannedRank, type StepTime, stepTime } from './planStepTime.ts';
 import { type PlanSummary, summarizePlan, withOtherWays } from './planSummary.ts';
-import { type LayerTraffic, layerTraffic, type Traffic, trafficOf } from './planTraffic.ts';
+import { besideRing, type LayerTraffic, layerTraffic, type Traffic, trafficOf } from './planTraffic.ts';
 import { updateScheduleFor } from './updateSchedule.ts';
 
 export interface RankSummary {
@@ -113,22 +114,25 @@ async function layOutJob(config: Config, machine: PlanMachine, dtype: Dtype, ran
   const { dp, pp, tp, sp, ep, replicate, zero } = parallel;
   const degrees: Degrees = { ...(dp === 'auto' ? {} : { dp }), pp, tp, sp, ep };
   const layout = new MeshLayout(ranks, degrees);
-  if (sp > 1 || ep > 1) {
-    throw new TierraError(
-      'E_UNSUPPORTED',
-      `tierra plan: the parts of ranks under ${sp > 1 ? 'sp' : 'ep'} are not described yet`,
-      {
-        hint: 'Plan without that axis: its ranks hold as much of everything else.',
-      },
-    );
-  }
-  checkDivides('train.batchSize', train.batchSize, 'dp', layout.degrees.dp);
-  if (zero > 0) checkDivides('dp', layout.degrees.dp, 'parallel.replicate', replicate);
+  const data = layout.degrees.dp * ep;
+  checkDivides('train.batchSize', train.batchSize, ep === 1 ? 'dp' : 'dp x ep', data);
+  if (zero > 0) checkCopies(layout, replicate);
   const built = await plannedModel(config, buildCut(tp));
+  sharePlanned(built, config, layout);
   const units = plannedUnits(built, config);
   const pipeline = planPipeline({ built, units }, config, pp);
   const moves = memory.policy !== 'off' && asksForTiers(memory);
   return { config, machine, dtype, layout, built, pipeline, moves };
+}
+
+/** Experts have fewer copies than what all ranks have. */
+function checkCopies({ degrees: { dp, sp, ep } }: MeshLayout, replicate: number): void {
+  const named = (axes: Readonly<Record<string, number>>): string =>
+    Object.keys(axes)
+      .filter((axis) => axis === 'dp' || axes[axis]! > 1)
+      .join(' x ');
+  checkDivides(named({ dp, sp, ep }), dp * sp * ep, 'parallel.replicate', replicate);
+  if (ep > 1) checkDivides(named({ dp, sp }), dp * sp, 'parallel.replicate', replicate);
 }
 
 function checkDivides(name: string, value: number, by: string, divisor: number): void {
@@ -145,11 +149,12 @@ interface Part {
   readonly units: readonly string[];
   readonly traffic: readonly Traffic[];
   readonly layer: LayerTraffic | null;
+  readonly besideRing: number;
 }
 
 function partAt(job: Job, at: number): Part {
   const { config, machine, dtype, layout, built, pipeline, moves } = job;
-  const { train, data, parallel } = config;
+  const { train, parallel } = config;
   const updates = updateScheduleFor(built.model as AnyModule, config, train.steps ?? 1000, dtype);
   const types = { elementBytes: dtypeBytes(dtype), wideBytes: dtypeBytes(stateDtype(dtype)) };
   const units = plannedUnits(built, config);
@@ -157,7 +162,6 @@ function partAt(job: Job, at: number): Part {
   const input = {
     ...{ built, layout, part, units, pipeline, at, ...types },
     microBatches: train.accumulate,
-    sequenceLength: data.sequenceLength,
     ...{ zero: parallel.zero, replicate: parallel.replicate },
   };
   return {
@@ -167,6 +171,7 @@ function partAt(job: Job, at: number): Part {
     units: part.units.map(({ name }) => name),
     traffic: trafficOf(input),
     layer: layerTraffic(input),
+    besideRing: besideRing(input, machine.computeFlops),
   };
 }
 
@@ -176,8 +181,8 @@ function summarize(job: Job, parts: readonly Part[], plans: readonly Plan[], fla
   const links = describeLinks(flags);
   const summaries = parts.map(({ subject }, index) => summarizePlan(subject, plans[index]!));
   const planned = parts.map(
-    ({ at, subject, traffic }, index): PlannedRank => ({
-      ...{ at, subject, traffic, moves, zero: parallel.zero },
+    ({ at, subject, traffic, besideRing }, index): PlannedRank => ({
+      ...{ at, subject, traffic, besideRing, moves, zero: parallel.zero },
       plan: plans[index]!,
       limiter: summaries[index]!.limiter,
     }),
@@ -203,12 +208,22 @@ function summarize(job: Job, parts: readonly Part[], plans: readonly Plan[], fla
     time,
     tokens,
     tokensPerSecond: tokens / time.stepSeconds,
-    notes: [...new Set(summaries.flatMap(({ notes }) => notes)), ...notesOn(links, time)],
+    notes: [...new Set(summaries.flatMap(({ notes }) => notes)), ...notesOnRouting(job), ...notesOn(links, time)],
   };
 }
 
-function notesOn(links: Links, { dataSeconds, tensorSeconds, bubbleSeconds }: StepTime): string[] {
-  const matters = dataSeconds + tensorSeconds + bubbleSeconds > 0;
+/** What a plan cannot know of a mixture whose experts take as many rows as come. */
+function notesOnRouting({ built, layout }: Job): string[] {
+  const mixture = mixtureOf(built);
+  if (mixture === null || layout.degrees.ep === 1 || mixture.expert_capacity_factor !== undefined) return [];
+  return [
+    'Experts are dropless: how many rows reach a rank depends on the router. Bytes, memory and time of experts are those of even routing; leave room for the rank whose experts are chosen most.',
+  ];
+}
+
+function notesOn(links: Links, time: StepTime): string[] {
+  const { dataSeconds, tensorSeconds, sequenceSeconds, expertSeconds, bubbleSeconds } = time;
+  const matters = dataSeconds + tensorSeconds + sequenceSeconds + expertSeconds + bubbleSeconds > 0;
   if (!links.isAssumed || !matters) return [];
   return ['Links between GPUs are assumed where no flag gives them: --node-link, --network, --per-node.'];
 }

@@ -155,7 +155,9 @@ export function subjectOf(
     units,
     {
       sequences,
-      length: data.sequenceLength,
+      length: part?.length ?? data.sequenceLength,
+      share: part?.share ?? null,
+      expertRanks: part?.expertRanks ?? 1,
       tensor: part?.tensor ?? 1,
       elementBytes: dtypeBytes(dtype),
       wideBytes: dtypeBytes(state),

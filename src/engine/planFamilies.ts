@@ -2,24 +2,12 @@
  * The units of our language models as lists of operators, as `src/models` computes them. Checked against traces of real
  * micro-batches: whoever changes a model's forward changes its list here.
  */
-import type { Gpt2, Llama, MixtureConfig } from '../models/index.ts';
+import type { Gpt2, Llama } from '../models/index.ts';
 import { lossTokensPerChunk } from '../nn/losses.ts';
+import { attention } from './planAttention.ts';
+import { type BatchShape, linear } from './planBatch.ts';
+import { mixture } from './planMixture.ts';
 import type { UnitInput, UnitOp } from './planOps.ts';
-
-/** Sizes of one micro-batch. */
-export interface BatchShape {
-  readonly sequences: number;
-  readonly length: number;
-  /** Ranks that the matrices are cut over (1D): heads, hidden widths and the vocabulary are this rank's part. */
-  readonly tensor: number;
-  /** Bytes of an element of activations, and of the type that statistics and losses are computed in. */
-  readonly elementBytes: number;
-  readonly wideBytes: number;
-  /** Norms, rotary positions, SwiGLU and the loss are kernels of their own: on a GPU, in types narrower than fp64. */
-  readonly fused: boolean;
-  /** What the device's allocator takes for a request. */
-  readonly block: (bytes: number) => number;
-}
 
 export interface DescribedUnit {
   readonly input: UnitInput;
@@ -27,56 +15,6 @@ export interface DescribedUnit {
 }
 
 const noInput: UnitInput = { name: 'ids', bytes: 0, wantsGradient: false };
-
-/** y = x W (+ b) over `rows`. */
-function linear(
-  input: string,
-  output: string,
-  [rows, from, to]: readonly [number, number, number],
-  { elementBytes }: BatchShape,
-  bias: boolean,
-): UnitOp {
-  return {
-    inputs: [input],
-    output,
-    bytes: rows * to * elementBytes,
-    saves: [input],
-    parameterGradientBytes: (from * to + (bias ? to : 0)) * elementBytes,
-    macs: rows * from * to,
-  };
-}
-
-interface AttentionShape {
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headSize: number;
-  readonly window: number | null;
-  readonly dropout: number;
-}
-
-/** Softmax of queries and keys over values. Causal: half the scores are never computed. */
-function attention(
-  [query, key, value]: readonly [string, string, string],
-  output: string,
-  { heads, headSize, window, dropout }: AttentionShape,
-  { sequences, length, elementBytes, wideBytes }: BatchShape,
-): UnitOp[] {
-  const bytes = sequences * length * heads * headSize * elementBytes;
-  const scores = sequences * heads * length * length;
-  const fused = dropout === 0 && (window === null || window >= length);
-  return [
-    {
-      inputs: [...new Set([query, key, value])],
-      output,
-      bytes,
-      saves: [...new Set([query, key, value, output])],
-      savedBytes: sequences * heads * length * wideBytes + (fused ? 0 : 2 * scores * elementBytes),
-      backwardWork: fused ? 0 : 2 * scores * elementBytes,
-      macs: scores * headSize * (fused ? 1 : 2),
-      backwardRatio: 2.5,
-    },
-  ];
-}
 
 export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] {
   const { n_embd: width, n_layer, n_head, n_positions, vocab_size: vocabulary } = config;
@@ -132,7 +70,7 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
 
 export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[] {
   const { hidden_size: width, num_hidden_layers: layers, vocab_size: vocabulary, head_dim: headSize } = config;
-  const { sequences, length, tensor, elementBytes: size, wideBytes } = batch;
+  const { sequences, length, tensor, elementBytes: size } = batch;
   const hidden = config.intermediate_size / tensor;
   const heads = config.num_attention_heads / tensor;
   const kvHeads = config.num_key_value_heads / tensor;
@@ -150,16 +88,6 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       shared(summed(linear('product', output, [count, hidden, width], batch, config.mlp_bias), batch)),
     ];
   };
-  /** Each token's row once per expert it goes to: copied, sorted, through the experts, put back, weighted, summed. */
-  const mixture = ({ num_local_experts: experts, num_experts_per_tok: k }: MixtureConfig): UnitOp[] => [
-    { ...linear('x2', 'routed', [rows, width, experts], batch, false), bytes: rows * experts * wideBytes },
-    { inputs: ['x2'], output: 'copies', bytes: k * x },
-    { inputs: ['copies'], output: 'sorted', bytes: k * x, savedBytes: 2 * rows * k * 8 },
-    ...mlp('sorted', 'results', rows * k, experts),
-    { inputs: ['results'], output: 'placed', bytes: k * x },
-    { inputs: ['placed', 'routed'], output: 'weighted', bytes: k * x, saves: ['placed'] },
-    { inputs: ['weighted'], output: 'down', bytes: x },
-  ];
   const block = (window: number | null): UnitOp[] => {
     const shape = { heads, kvHeads, headSize, window, dropout: config.attention_dropout };
     const normed = (name: string, count: number): UnitOp[] =>
@@ -178,7 +106,9 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       summed(linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias), batch),
       { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
       ...rmsNorm('attended', 'x2', rows, width, batch),
-      ...(config.mixture === undefined ? mlp('x2', 'down', rows, 1) : mixture(config.mixture)),
+      ...(config.mixture === undefined
+        ? mlp('x2', 'down', rows, 1)
+        : mixture(config.mixture, ['x2', 'down'], { rows, width, mlp }, batch)),
       { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
     ];
   };

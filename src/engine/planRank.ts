@@ -1,8 +1,10 @@
 /**
  * What one of several ranks keeps and computes, worked out from shapes: the units of its pipeline stages, its shards of their
- * parameters, its part of every batch. Of ranks that differ only in dp or tp one stands for all: no other holds more.
+ * parameters, its part of every batch. Of ranks that differ only in dp, sp, ep or tp one stands for all: no other holds
+ * more.
  */
 import type { Config } from '../config/index.ts';
+import { expertParameters } from '../dist/experts/index.ts';
 import { type LinePlace, lineLayers, type MeshLayout, plannedGroup } from '../dist/index.ts';
 import {
   layOutPipeline,
@@ -28,6 +30,7 @@ import { type AnyModule, type Parameter, type Pass, type Unit, withLayers } from
 import type { SequenceModel } from '../nn/sequence.ts';
 import type { VisitOrder } from '../offload/store.ts';
 import { reduceWhen } from './placement.ts';
+import type { SharedSequence } from './planAttention.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
 export interface RankPart {
@@ -38,8 +41,12 @@ export interface RankPart {
   readonly groupOf: (parameter: Parameter) => number;
   /** The group of a parameter of the model, whoever holds it. */
   readonly groupIn: (parameter: Parameter) => number;
-  /** Sequences of a micro-batch here. */
+  /** Sequences of a micro-batch here, and tokens of each. */
   readonly sequences: number;
+  readonly length: number;
+  readonly share: SharedSequence | null;
+  /** Ranks that the experts are spread over. */
+  readonly expertRanks: number;
   readonly tensor: number;
   /** The pipeline's order of visits; null without one. */
   readonly order: VisitOrder | null;
@@ -49,7 +56,11 @@ export interface RankPart {
   readonly takenBytes: number;
   /** Of the compute device while a unit is at work: shards on their way, gradients being summed. */
   besideBytes(unit: number, pass: 'forward' | 'backward'): number;
+  /** Whether a parameter is one of an expert that only some ranks have. */
+  readonly isExpert: (parameter: Parameter) => boolean;
+  /** What all ranks with tokens of their own have copies of, and experts, which fewer have. */
   readonly volume: DataVolume;
+  readonly expertVolume: DataVolume;
 }
 
 export interface PartOptions {
@@ -92,7 +103,7 @@ export function partOf(options: PartOptions, at: number): RankPart {
   const { config, layout, units, pipeline, built, updates, elementBytes, wideBytes } = options;
   const groupIn = (parameter: Parameter): number => updates.groupOf(parameter);
   const { train, data } = config;
-  const { dp, tp } = layout.degrees;
+  const { dp, tp, sp, ep } = layout.degrees;
   const own =
     pipeline === null
       ? units
@@ -101,16 +112,21 @@ export function partOf(options: PartOptions, at: number): RankPart {
           units,
           pipeline.stagesOf[at]!.map((stage) => pipeline.stages[stage]!),
         ).units;
-  const sequences = train.batchSize / dp;
-  const edgeBytes = sequences * data.sequenceLength * widthOf(built) * elementBytes;
+  const sequences = train.batchSize / (dp * ep);
+  const length = data.sequenceLength / sp;
+  const share = sp === 1 ? null : { mode: config.parallel.sequence, parts: sp };
+  const edgeBytes = sequences * length * widthOf(built) * elementBytes;
   const order =
     pipeline === null
       ? null
       : { visits: visitsOf(pipeline, at), besideBytes: () => mostMessages(pipeline, at) * edgeBytes };
-  const common = { units: own, sequences, tensor: tp, order, groupIn, moves: options.moves };
-  const divided = dividedPart(options, own, order);
+  const batch = { sequences, length, share, expertRanks: ep };
+  const common = { ...batch, units: own, tensor: tp, order, groupIn, moves: options.moves };
+  const experts = ep === 1 ? new Set<Parameter>() : expertParameters(built.model as AnyModule);
+  const isExpert = (parameter: Parameter): boolean => experts.has(parameter);
+  const divided = dividedPart(options, own, order, isExpert);
   const sums = options.moves || config.parallel.zero > 0 ? 3 * tiedElements(options, at).held * wideBytes : 0;
-  return { ...common, ...divided, takenBytes: divided.takenBytes + sums };
+  return { ...common, ...divided, isExpert, takenBytes: divided.takenBytes + sums };
 }
 
 /** Elements of parameters that other ranks of the pipeline hold too, and of their gradients that arrive at place `at`. */
@@ -129,16 +145,30 @@ export function tiedElements(
   return { held, arriving };
 }
 
-type DividedPart = Pick<RankPart, 'kept' | 'groupOf' | 'takenBytes' | 'besideBytes' | 'volume'>;
+type DividedPart = Pick<RankPart, 'kept' | 'groupOf' | 'takenBytes' | 'besideBytes' | 'volume' | 'expertVolume'>;
 
-function dividedPart(options: PartOptions, own: readonly Unit[], order: VisitOrder | null): DividedPart {
+/** Ranks with copies of a parameter that all have, and of an expert; `replicate` of each are whole. */
+export function copyRanks(layout: MeshLayout, replicate: number): { readonly all: number; readonly experts: number } {
+  const { dp, sp, ep } = layout.degrees;
+  return { all: (dp * sp * ep) / replicate, experts: (dp * sp) / replicate };
+}
+
+const nothing: DataVolume = { gatheredElements: 0, reducedElements: 0, normElements: 0 };
+
+function dividedPart(
+  options: PartOptions,
+  own: readonly Unit[],
+  order: VisitOrder | null,
+  isExpert: RankPart['isExpert'],
+): DividedPart {
   const { config, layout, updates, elementBytes, wideBytes, moves } = options;
   const { zero, replicate } = config.parallel;
   const microBatches = config.train.accumulate;
   const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
-  const ranks = layout.degrees.dp / replicate;
-  const nothing = { gatheredElements: 0, reducedElements: 0, normElements: 0 };
-  if (layout.degrees.dp === 1) return { kept: own, groupOf, takenBytes: 0, besideBytes: () => 0, volume: nothing };
+  const ranks = copyRanks(layout, replicate);
+  if (ranks.all * replicate === 1) {
+    return { kept: own, groupOf, takenBytes: 0, besideBytes: () => 0, volume: nothing, expertVolume: nothing };
+  }
   const reduce = reduceWhen(config);
   const local = reduce === 'last' && microBatches > 1 ? sumsBytes(own, wideBytes) : 0;
   if (zero === 0) {
@@ -150,33 +180,38 @@ function dividedPart(options: PartOptions, own: readonly Unit[], order: VisitOrd
     return {
       ...{ kept: own, groupOf, takenBytes: local },
       // The buffer that is summed, and messages on their way.
-      besideBytes: (unit, pass) => (pass === 'forward' ? 0 : trained(unit) * (1 + 3 / ranks)),
-      volume: replicatedVolume(own, ranks, reduce, microBatches),
+      besideBytes: (unit, pass) => (pass === 'forward' ? 0 : trained(unit) * (1 + 3 / ranks.all)),
+      volume: replicatedVolume(own, ranks.all, reduce, microBatches, (parameter) => !isExpert(parameter)),
+      expertVolume: replicatedVolume(own, ranks.experts, reduce, microBatches, isExpert),
     };
   }
-  const flats = layFlats(own, groupOf);
-  const shards = new ShardModel(own, flats, [{ rank: 0, size: ranks }]);
+  const flats = layFlats(own, groupOf, (parameter) => (isExpert(parameter) ? 1 : 0));
+  const shards = new ShardModel(own, flats, [
+    { rank: 0, size: ranks.all },
+    { rank: 0, size: ranks.experts },
+  ]);
   const stage = zero as 1 | 2 | 3;
+  const ranksOf = (flat: Flat): number => shards.placeOf(flat).size;
   const flatsOf = (unit: number): readonly Flat[] => shards.flatsOf(unit);
   const shardBytes = (unit: number): number =>
-    flatsOf(unit).reduce((sum, flat) => sum + shardElements(flat, ranks) * elementBytes, 0);
+    flatsOf(unit).reduce((sum, flat) => sum + shardElements(flat, ranksOf(flat)) * elementBytes, 0);
   /** A unit and those that may be on their way while it is at work. */
   const besides = (unit: number): number[] => {
     const at = own.findIndex(({ index }) => index === unit);
     return own.slice(Math.max(0, at - 1), at + 2).map(({ index }) => index);
   };
   for (const [index, unit] of own.entries()) shards.units[index]!.activations = unit.activations;
+  const visits = order?.visits ?? plainVisits(own, microBatches, config, moves);
+  const course = { units: own, flats, ranksOf, stage, reduce, microBatches, visits };
   return {
     kept: shards.units,
     groupOf: (shard) => shards.flatOf(shard).group,
-    takenBytes: roomFor({ units: own, flats, ranks, stage, elementBytes }).bytes + local,
+    takenBytes: roomFor({ ...course, elementBytes }).bytes + local,
     besideBytes: (unit, pass) =>
       (moves ? Math.max(...besides(unit).map(shardBytes)) : 0) +
-      (pass === 'forward' ? 0 : reductionBytes(flatsOf(unit), ranks, wideBytes)),
-    volume: shardedVolume({
-      ...{ units: own, flats, ranks, stage, reduce, microBatches },
-      visits: order?.visits ?? plainVisits(own, microBatches, config, moves),
-    }),
+      (pass === 'forward' ? 0 : reductionBytes(flatsOf(unit), ranksOf, wideBytes)),
+    volume: shardedVolume(course, ({ spread }) => spread === 0),
+    expertVolume: shardedVolume(course, ({ spread }) => spread === 1),
   };
 }
 

@@ -1,17 +1,39 @@
 /** What one rank receives from others in a step, in bytes, by what it is and in which group it comes. */
-import { tensorUnitVolume, type UnitKind } from '../dist/costs/index.ts';
-import type { MeshLayout } from '../dist/index.ts';
+import { mixtureVolume, sharedAttentionVolume, tensorUnitVolume, type UnitKind } from '../dist/costs/index.ts';
+import { type Axis, axes, type CollectiveName, type MeshLayout } from '../dist/index.ts';
 import { type PipelineLayout, rankOfStage } from '../dist/pipeline/index.ts';
+import { copiesOfHeads } from '../dist/sequence/index.ts';
 import { allReduceReceives } from '../dist/tensor/counts.ts';
-import { type Flat, layFlats, shardElements } from '../dist/zero/index.ts';
+import { type DataVolume, type Flat, layFlats, shardElements } from '../dist/zero/index.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Parameter, Unit } from '../nn/index.ts';
-import { type RankPart, tiedElements, widthOf } from './planRank.ts';
+import { assignedRows } from './planMixture.ts';
+import { copyRanks, type RankPart, tiedElements, widthOf } from './planRank.ts';
+import { attentionSizes, mixtureOf } from './planSharing.ts';
 
 export interface Traffic {
-  /** Axis of the group: tp, pp or dp. */
-  readonly axis: 'tp' | 'pp' | 'dp';
-  readonly what: 'activations' | 'stage edges' | 'tied gradients' | 'parameters' | 'gradients' | 'norms';
+  /** Axes of the group whose degree is above 1, outermost first. */
+  readonly along: readonly Axis[];
+  readonly what:
+    | 'activations'
+    | 'stage edges'
+    | 'tied gradients'
+    | 'keys and values'
+    | 'gradients of keys and values'
+    | 'heads'
+    | 'loss'
+    | 'rows'
+    | 'row counts'
+    | 'loads'
+    | 'parameters'
+    | 'gradients'
+    | 'expert parameters'
+    | 'expert gradients'
+    | 'norms'
+    | 'shard norms'
+    | 'expert norms';
+  /** As the group's counters name it. */
+  readonly collective: CollectiveName;
   /** Received by one rank in a step. */
   readonly bytes: number;
   readonly messages: number;
@@ -19,8 +41,10 @@ export interface Traffic {
 
 /** One block, where there is any. */
 export interface LayerTraffic {
-  /** For every micro-batch, in the tensor group. */
+  /** For every micro-batch, in the tensor group, in the sequence group, and to and from experts. */
   readonly tensorBytes: number;
+  readonly sequenceBytes: number;
+  readonly expertBytes: number;
   /** Each time its parameters are gathered, and each time its gradients are summed, over data ranks. */
   readonly gatherBytes: number;
   readonly reduceBytes: number;
@@ -36,34 +60,167 @@ export interface TrafficInput {
   /** Place in the pipeline. */
   readonly at: number;
   readonly microBatches: number;
-  readonly sequenceLength: number;
   readonly elementBytes: number;
   readonly wideBytes: number;
   readonly zero: number;
   readonly replicate: number;
 }
 
+/** Those with tokens of their own, and those with copies of one expert. */
+const [dataAxes, copyAxes] = [['dp', 'sp', 'ep'] as const, ['dp', 'sp'] as const];
+
+/** In the order of the mesh: the name of a group. */
+const alongOf = ({ degrees }: MeshLayout, ...wanted: readonly Axis[]): Axis[] =>
+  axes.filter((axis) => wanted.includes(axis) && degrees[axis] > 1);
+
 export function trafficOf(input: TrafficInput): Traffic[] {
-  const { part, layout, elementBytes, wideBytes } = input;
-  const { volume } = part;
+  const { part, layout, wideBytes } = input;
   const found: Traffic[] = [];
-  const { tp, pp, dp } = layout.degrees;
+  const { tp, pp, sp, ep } = layout.degrees;
   if (tp > 1) found.push(tensorTraffic(input));
+  if (sp > 1) found.push(...sequenceTraffic(input));
+  if (ep > 1) found.push(...expertTraffic(input));
+  found.push(...loadTraffic(input));
   if (pp > 1) {
     found.push(edgeTraffic(input));
     const { arriving } = tiedElements(input, input.at);
-    found.push({ axis: 'pp', what: 'tied gradients', bytes: arriving * wideBytes, messages: 1 });
+    const bytes = arriving * wideBytes;
+    found.push({ along: ['pp'], what: 'tied gradients', collective: 'receive', bytes, messages: 1 });
   }
-  if (pp * tp > 1) found.push(normTraffic(input));
-  if (dp > 1) {
-    const units = part.units.length;
-    found.push(
-      { axis: 'dp', what: 'parameters', bytes: volume.gatheredElements * elementBytes, messages: 2 * units },
-      { axis: 'dp', what: 'gradients', bytes: volume.reducedElements * wideBytes, messages: units },
-      { axis: 'dp', what: 'norms', bytes: volume.normElements * 8, messages: 1 },
-    );
-  }
+  if (pp * tp * ep > 1) found.push(normTraffic(input));
+  found.push(...dataTraffic(input, part.volume, ''), ...dataTraffic(input, part.expertVolume, 'expert '));
   return found.filter(({ bytes }) => bytes > 0);
+}
+
+/** Parameters, gradients and norms of what ranks have copies of. */
+function dataTraffic(
+  { part, layout, elementBytes, wideBytes, zero }: TrafficInput,
+  { gatheredElements, reducedElements, normElements }: DataVolume,
+  of: '' | 'expert ',
+): Traffic[] {
+  const along = alongOf(layout, ...(of === '' ? dataAxes : copyAxes));
+  const units = part.units.length;
+  const norms = of === '' ? 'shard norms' : 'expert norms';
+  return [
+    {
+      ...{ along, what: `${of}parameters`, collective: 'allGather' },
+      ...{ bytes: gatheredElements * elementBytes, messages: 2 * units },
+    },
+    {
+      ...{ along, what: `${of}gradients`, collective: zero === 0 ? 'allReduce' : 'reduceScatter' },
+      ...{ bytes: reducedElements * wideBytes, messages: units },
+    },
+    { along, what: norms, collective: 'allGather', bytes: normElements * 8, messages: 1 },
+  ];
+}
+
+/** How often forward of a unit runs for a micro-batch. */
+const forwardsOf = ({ activations }: Unit): number => (activations === 'keep' ? 1 : 2);
+
+interface SequenceBytes {
+  readonly around: number;
+  readonly scattered: number;
+  readonly messages: number;
+}
+
+/** A block's attention for one micro-batch: what comes by or is exchanged, and gradients that are scattered. */
+function sequenceBytesOf(unit: Unit, { built, layout, part, elementBytes, wideBytes }: TrafficInput): SequenceBytes {
+  const { share } = part;
+  if (share === null || kindOf(unit, built.model.blocks.length + 1) !== 'block') {
+    return { around: 0, scattered: 0, messages: 0 };
+  }
+  const { tp } = layout.degrees;
+  const { heads, keyValueHeads, headSize } = attentionSizes(built);
+  const own = { heads: heads / tp, keyValueHeads: keyValueHeads / tp };
+  const copies = share.mode === 'heads' ? copiesOfHeads(own.heads, own.keyValueHeads, share.parts) : 1;
+  const shape = { rows: part.sequences * part.length, headSize, copies, ...own };
+  const volume = sharedAttentionVolume(share.mode, share.parts, shape);
+  const forward = forwardsOf(unit) * volume.forward;
+  const scattered = share.mode === 'scores' ? volume.backward / 2 : 0;
+  return {
+    around: (forward + volume.backward - scattered) * elementBytes + volume.wide * wideBytes,
+    scattered: scattered * elementBytes,
+    messages: forwardsOf(unit) * volume.forwardMessages + volume.backwardMessages,
+  };
+}
+
+function sequenceTraffic(input: TrafficInput): Traffic[] {
+  const { part, microBatches, built, wideBytes } = input;
+  const along = ['sp'] as const;
+  const all = part.units.map((unit) => sequenceBytesOf(unit, input));
+  const total = (pick: (one: SequenceBytes) => number): number =>
+    microBatches * all.reduce((sum, one) => sum + pick(one), 0);
+  const { mode, parts } = part.share!;
+  const hasHead = part.units.some((unit) => kindOf(unit, built.model.blocks.length + 1) === 'head');
+  const bytes = total(({ around }) => around);
+  const messages = total((one) => one.messages);
+  return [
+    mode === 'heads'
+      ? { along, what: 'heads', collective: 'allToAll', bytes, messages }
+      : { along, what: 'keys and values', collective: 'receive', bytes, messages },
+    {
+      ...{ along, what: 'gradients of keys and values', collective: 'reduceScatter' },
+      ...{ bytes: total(({ scattered }) => scattered), messages: 0 },
+    },
+    {
+      // Sum and number of labels.
+      ...{ along, what: 'loss', collective: 'allReduce', messages: microBatches },
+      bytes: hasHead ? microBatches * allReduceReceives(2, 0, parts) * wideBytes : 0,
+    },
+  ];
+}
+
+interface ExpertBytes {
+  readonly rows: number;
+  readonly counts: number;
+  readonly messages: number;
+}
+
+/** A block's mixture for one micro-batch. */
+function expertBytesOf(unit: Unit, { built, layout, part, elementBytes }: TrafficInput): ExpertBytes {
+  const mixture = mixtureOf(built);
+  const { ep } = layout.degrees;
+  if (ep === 1 || mixture === null || kindOf(unit, built.model.blocks.length + 1) !== 'block') {
+    return { rows: 0, counts: 0, messages: 0 };
+  }
+  const { forward, backward, counts, messages } = mixtureVolume(ep, {
+    width: widthOf(built),
+    experts: mixture.num_local_experts,
+    rows: assignedRows(mixture, part.sequences * part.length),
+    isDropless: mixture.expert_capacity_factor === undefined,
+  });
+  const forwards = forwardsOf(unit);
+  return {
+    rows: (forwards * forward + backward) * elementBytes,
+    counts: forwards * counts * 8,
+    messages: (forwards + 1) * messages,
+  };
+}
+
+function expertTraffic(input: TrafficInput): Traffic[] {
+  const { part, microBatches } = input;
+  const all = part.units.map((unit) => expertBytesOf(unit, input));
+  const total = (pick: (one: ExpertBytes) => number): number =>
+    microBatches * all.reduce((sum, one) => sum + pick(one), 0);
+  const of = { along: ['ep'], collective: 'allToAll' } as const;
+  return [
+    { ...of, what: 'rows', bytes: total(({ rows }) => rows), messages: total(({ messages }) => messages) },
+    { ...of, what: 'row counts', bytes: total(({ counts }) => counts), messages: 0 },
+  ];
+}
+
+/** How many tokens each expert got over all ranks, and how many ranks there are, for the loss that balances them. */
+function loadTraffic(input: TrafficInput): Traffic[] {
+  const { built, layout, part, microBatches, wideBytes } = input;
+  const mixture = mixtureOf(built);
+  const { dp, sp, ep } = layout.degrees;
+  if (mixture === null || mixture.router_aux_loss_coef === 0 || dp * sp * ep === 1) return [];
+  const last = built.model.blocks.length + 1;
+  const blocks = part.units.filter((unit) => kindOf(unit, last) === 'block');
+  const times = microBatches * blocks.reduce((sum, unit) => sum + forwardsOf(unit), 0);
+  const each = allReduceReceives(mixture.num_local_experts + 1, 0, dp * sp * ep);
+  const along = alongOf(layout, ...dataAxes);
+  return [{ along, what: 'loads', collective: 'allReduce', bytes: times * each * wideBytes, messages: times }];
 }
 
 const kindOf = (unit: Unit, last: number): UnitKind =>
@@ -71,17 +228,20 @@ const kindOf = (unit: Unit, last: number): UnitKind =>
 
 /** Bytes of one unit for one micro-batch; under recomputation forward runs twice. */
 export function tensorBytesOf(unit: Unit, input: TrafficInput): number {
-  const { built, layout, part, sequenceLength, elementBytes, wideBytes } = input;
+  const { built, layout, part, elementBytes, wideBytes } = input;
   const { tp } = layout.degrees;
   if (tp === 1) return 0;
+  const rows = part.sequences * part.length;
+  const mixture = mixtureOf(built);
   const shape = {
-    rows: part.sequences * sequenceLength,
+    rows,
+    ...(mixture === null ? {} : { mlpRows: assignedRows(mixture, rows) }),
     width: widthOf(built),
     headNorms: headNormElements(built),
   };
   const kind = kindOf(unit, built.model.blocks.length + 1);
   const { forward, backward, wide } = tensorUnitVolume(kind, tp, shape);
-  const times = unit.activations === 'keep' ? 1 : 2;
+  const times = forwardsOf(unit);
   return (times * forward + backward) * elementBytes + times * wide * wideBytes;
 }
 
@@ -89,8 +249,9 @@ function tensorTraffic(input: TrafficInput): Traffic {
   const { part, microBatches } = input;
   const bytes = part.units.reduce((sum, unit) => sum + tensorBytesOf(unit, input), 0);
   return {
-    axis: 'tp',
+    along: ['tp'],
     what: 'activations',
+    collective: 'allReduce',
     bytes: bytes * microBatches,
     messages: 4 * part.units.length * microBatches,
   };
@@ -98,9 +259,10 @@ function tensorTraffic(input: TrafficInput): Traffic {
 
 /** All parts of the model learn all squared norms, and how many numbers were bad: two doubles a parameter. */
 function normTraffic({ built, layout }: TrafficInput): Traffic {
-  const { tp, pp } = layout.degrees;
+  const { tp, pp, ep } = layout.degrees;
   const doubles = 2 * built.model.parameters().filter(({ trainable }) => trainable).length;
-  return { axis: pp > 1 ? 'pp' : 'tp', what: 'norms', bytes: 8 * allReduceReceives(doubles, 0, pp * tp), messages: 1 };
+  const bytes = 8 * allReduceReceives(doubles, 0, pp * ep * tp);
+  return { along: alongOf(layout, 'pp', 'ep', 'tp'), what: 'norms', collective: 'allReduce', bytes, messages: 1 };
 }
 
 /** Norms of single heads: query's and key's. */
@@ -110,7 +272,7 @@ function headNormElements({ model }: BuiltModel): number {
 }
 
 /** An activation for every stage whose input comes from elsewhere, and a gradient for every one whose output goes elsewhere. */
-function edgeTraffic({ pipeline, at, part, microBatches, sequenceLength, built, elementBytes }: TrafficInput): Traffic {
+function edgeTraffic({ pipeline, at, part, microBatches, built, elementBytes }: TrafficInput): Traffic {
   const { schedule, stagesOf } = pipeline!;
   const elsewhere = (stage: number): boolean =>
     stage >= 0 && stage < schedule.stages && rankOfStage(stage, schedule) !== at;
@@ -118,8 +280,9 @@ function edgeTraffic({ pipeline, at, part, microBatches, sequenceLength, built, 
     (sum, stage) => sum + (elsewhere(stage - 1) ? 1 : 0) + (elsewhere(stage + 1) ? 1 : 0),
     0,
   );
-  const bytes = part.sequences * sequenceLength * widthOf(built) * elementBytes;
-  return { axis: 'pp', what: 'stage edges', bytes: edges * microBatches * bytes, messages: edges * microBatches };
+  const bytes = part.sequences * part.length * widthOf(built) * elementBytes;
+  const messages = edges * microBatches;
+  return { along: ['pp'], what: 'stage edges', collective: 'receive', bytes: messages * bytes, messages };
 }
 
 export function layerTraffic(input: TrafficInput): LayerTraffic | null {
@@ -127,21 +290,44 @@ export function layerTraffic(input: TrafficInput): LayerTraffic | null {
   const last = built.model.blocks.length + 1;
   const block = part.units.find((unit) => kindOf(unit, last) === 'block');
   if (block === undefined) return null;
-  const ranks = layout.degrees.dp / replicate;
-  const whole = block.parameters.reduce((sum, { elements }) => sum + elements, 0);
-  const shards = (): number => {
-    const flats: Flat[] = layFlats([block], (parameter: Parameter) => part.groupIn(parameter));
-    return flats.reduce((sum, flat) => sum + shardElements(flat, ranks), 0);
-  };
+  const ranks = copyRanks(layout, replicate);
+  const isExpert = part.isExpert;
+  const ranksOf = (parameter: Parameter): number => (isExpert(parameter) ? ranks.experts : ranks.all);
+  const flats: Flat[] = layFlats(
+    [block],
+    (parameter: Parameter) => part.groupIn(parameter),
+    (parameter) => (isExpert(parameter) ? 1 : 0),
+  );
   const away =
-    layout.degrees.dp === 1
-      ? 0
-      : zero === 0
-        ? (2 * (layout.degrees.dp - 1) * whole) / layout.degrees.dp
-        : (ranks - 1) * shards();
+    zero === 0
+      ? block.parameters.reduce((sum, parameter) => {
+          const copies = ranksOf(parameter) * replicate;
+          return sum + (2 * (copies - 1) * parameter.elements) / copies;
+        }, 0)
+      : flats.reduce((sum, flat) => {
+          const copies = ranksOf(flat.parameters[0]!.parameter);
+          return sum + (copies - 1) * shardElements(flat, copies);
+        }, 0);
+  const { around, scattered } = sequenceBytesOf(block, input);
+  const { rows, counts } = expertBytesOf(block, input);
   return {
     tensorBytes: tensorBytesOf(block, input),
+    sequenceBytes: around + scattered,
+    expertBytes: rows + counts,
     gatherBytes: zero === 0 ? 0 : away * elementBytes,
     reduceBytes: away * wideBytes,
   };
+}
+
+/** Seconds of a step in which attention computes while keys and values go around: forward once or twice, backward 2.5 times as much. */
+export function besideRing({ part, built, layout, microBatches }: TrafficInput, computeFlops: number): number {
+  const { share } = part;
+  if (share?.mode !== 'ring') return 0;
+  const { heads, headSize } = attentionSizes(built);
+  const last = built.model.blocks.length + 1;
+  const macs = (part.sequences * heads * headSize * part.length ** 2 * share.parts) / layout.degrees.tp;
+  const times = part.units
+    .filter((unit) => kindOf(unit, last) === 'block')
+    .reduce((sum, unit) => sum + forwardsOf(unit) + 2.5, 0);
+  return (2 * macs * times * microBatches) / computeFlops;
 }

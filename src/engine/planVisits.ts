@@ -3,7 +3,8 @@ import type { Machine } from '../memory/index.ts';
 import { Gpt2, type LanguageModel, Llama } from '../models/index.ts';
 import type { Unit } from '../nn/index.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
-import { type BatchShape, type DescribedUnit, gpt2Units, llamaTables, llamaUnits } from './planFamilies.ts';
+import type { BatchShape } from './planBatch.ts';
+import { type DescribedUnit, gpt2Units, llamaTables, llamaUnits } from './planFamilies.ts';
 import { type UnitCost, unitCost } from './planOps.ts';
 import type { RankPart } from './planRank.ts';
 

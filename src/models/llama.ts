@@ -61,6 +61,8 @@ export interface MixtureConfig {
   /** Weight of each block's load-balance loss. */
   readonly router_aux_loss_coef: number;
   readonly router_jitter_noise: number;
+  /** Slots of an expert as a multiple of what it would get if all got the same; absent: as many as needed. Tierra's own field. */
+  readonly expert_capacity_factor?: number;
 }
 
 class TokenEmbedding extends Module<[Tensor, ...unknown[]], Tensor> {
@@ -157,6 +159,7 @@ class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
             normalize: true,
             balanceWeight: mixture.router_aux_loss_coef,
             jitter: mixture.router_jitter_noise,
+            capacityFactor: mixture.expert_capacity_factor ?? null,
           });
   }
 

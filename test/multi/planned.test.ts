@@ -38,25 +38,35 @@ const configOf = (changes: ConfigInput): ConfigInput =>
     train: { batchSize: 4, accumulate: 2, clipNorm: 1, ...changes.train },
   } as ConfigInput);
 
+const mixtral = {
+  architecture: 'mixtral' as const,
+  config: {
+    ...{ hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2, num_attention_heads: 4, head_dim: 8 },
+    ...{ num_key_value_heads: 2, vocab_size: 264, max_position_embeddings: 16, tie_word_embeddings: false },
+    ...{ num_local_experts: 4, num_experts_per_tok: 2, sliding_window: null, expert_capacity_factor: 1.25 },
+  },
+};
+
+/** Loads of 4 experts and a number do not divide over 4 ranks, which then receive different numbers of them. */
+const evenly = { ...mixtral, config: { ...mixtral.config, router_aux_loss_coef: 0 } };
+
+/** So does what ranks tell of 41 norms, but not of 40. */
+const tied = { ...evenly, config: { ...evenly.config, tie_word_embeddings: true } };
+
 /** Bytes received by the rank at each place of the pipeline, as the counters name them. */
 function expectedOf({ parts }: ClusterSummary): Record<string, number>[] {
-  const names = {
-    ...{ 'tp activations': 'tp allReduce', 'tp norms': 'tp allReduce' },
-    ...{ 'pp stage edges': 'pp receive', 'pp tied gradients': 'pp receive' },
-  } as Record<string, string>;
   return parts.map(({ traffic }) => {
     const found: Record<string, number> = {};
-    for (const { axis, what, bytes } of traffic) {
-      // Over the places of a pipeline norms have a collective that other things have too.
-      if (axis === 'pp' && what === 'norms') continue;
-      const name = names[`${axis} ${what}`] ?? (what === 'gradients' ? 'dp reduceScatter' : 'dp allGather');
-      found[name] = (found[name] ?? 0) + bytes;
+    for (const { along, collective, bytes } of traffic) {
+      const name = `${along.join('+')} ${collective}`;
+      if (isCompared(name)) found[name] = (found[name] ?? 0) + bytes;
     }
     return found;
   });
 }
 
-const counted = ['tp allReduce', 'pp receive', 'dp reduceScatter', 'dp allGather'];
+/** Over the places of a pipeline other things than what a plan counts are told in sums and broadcasts: how it went. */
+const isCompared = (name: string): boolean => !name.startsWith('pp') || name === 'pp receive';
 
 async function compare(size: number, cases: readonly PlannedCase[]): Promise<void> {
   const all = await runRanks<Results>(size, 'scripts/planned.ts', { input: cases, timeoutSeconds: 60 });
@@ -67,10 +77,9 @@ async function compare(size: number, cases: readonly PlannedCase[]): Promise<voi
     const expected = expectedOf(summary);
     for (const [rank, results] of all.entries()) {
       const { received, homes } = results[name]!;
-      const at = Math.floor(rank / summary.degrees.tp!) % summary.degrees.pp!;
-      const of = Object.fromEntries(
-        counted.filter((key) => received[key] !== undefined).map((key) => [key, received[key]]),
-      );
+      const { tp, sp, ep, pp } = summary.degrees as Record<string, number>;
+      const at = Math.floor(rank / (tp! * sp! * ep!)) % pp!;
+      const of = Object.fromEntries(Object.entries(received).filter(([name]) => isCompared(name)));
       expect(of, `${name}, rank ${rank}`).toEqual(expected[at]);
       if (homes === null) continue;
       const { parameters, states } = summarizePlan(plans[at]!, layouts[at]!);
@@ -115,6 +124,34 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
     ]);
   });
 
+  it('and of 2 ranks that share sequences or experts', async () => {
+    const tiers = { gpu: '64MiB', cpu: '64MiB', policy: 'static', static: { gpuParameters: 0.4 } } as const;
+    const sequence = (mode: 'ring' | 'heads' | 'scores', changes: ConfigInput = {}) =>
+      configOf({ ...changes, parallel: { sp: 2, sequence: mode, ...changes.parallel } });
+    const recomputed = { activations: 'recompute' } as const;
+    await compare(2, [
+      ...(['ring', 'heads', 'scores'] as const).map((mode) => ({ name: `sp ${mode}`, config: sequence(mode) })),
+      {
+        name: 'sp ring, grouped heads, recomputed, zero 3, tiers',
+        config: sequence('ring', { model: qwen, memory: { ...tiers, ...recomputed }, parallel: { zero: 3 } }),
+      },
+      {
+        name: 'sp heads, one key head for all, recomputed',
+        config: sequence('heads', {
+          model: { ...qwen, config: { ...qwen.config, num_key_value_heads: 1 } },
+          memory: recomputed,
+        }),
+      },
+      { name: 'sp scores, zero 1', config: sequence('scores', { model: qwen, parallel: { zero: 1 } }) },
+      { name: 'ep', config: configOf({ model: mixtral, parallel: { ep: 2 } }) },
+      {
+        name: 'ep, zero 3, recomputed, tiers',
+        config: configOf({ model: mixtral, parallel: { ep: 2, zero: 3 }, memory: { ...tiers, ...recomputed } }),
+      },
+      { name: 'dp, experts everywhere', config: configOf({ model: mixtral, parallel: { zero: 2 } }) },
+    ]);
+  });
+
   it('and of 4 ranks on two axes', async () => {
     const tiers = { gpu: '64MiB', cpu: '64MiB', policy: 'static', static: { gpuParameters: 0.4 } } as const;
     await compare(4, [
@@ -128,6 +165,13 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
           memory: tiers,
         }),
       },
+      { name: 'zero 1 x sp', config: configOf({ parallel: { sp: 2, zero: 1 } }) },
+      { name: 'sp x tp', config: configOf({ model: qwen, parallel: { sp: 2, tp: 2, sequence: 'scores' } }) },
+      { name: 'sp x pp', config: configOf({ parallel: { sp: 2, pp: 2 } }) },
+      { name: 'zero 1 x ep', config: configOf({ model: evenly, parallel: { ep: 2, zero: 1 }, memory: tiers }) },
+      { name: 'zero 3 x ep', config: configOf({ model: evenly, parallel: { ep: 2, zero: 3 } }) },
+      { name: 'ep x tp', config: configOf({ model: tied, parallel: { ep: 2, tp: 2 } }) },
+      { name: 'ep x sp', config: configOf({ model: evenly, parallel: { ep: 2, sp: 2, zero: 2 } }) },
     ]);
   });
 });

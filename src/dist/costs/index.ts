@@ -1,4 +1,5 @@
 export { type Cluster, describeLinks, type LinkFlags, type Links, linkOf } from './cluster.ts';
+export { type MixtureShape, type MixtureVolume, mixtureVolume } from './experts.ts';
 export {
   type LayerShape,
   type LayerVolume,
@@ -13,4 +14,9 @@ export { type MemoryInput, type MemoryPerRank, memoryPerRank } from './memory.ts
 export { type ModelShape, parametersOf, stepFlops } from './model.ts';
 export { type Mesh, type Prediction, predict, type Work } from './predict.ts';
 export { division, type MeshProposal, proposeMesh } from './search.ts';
+export {
+  type SharedAttentionShape,
+  type SharedAttentionVolume,
+  sharedAttentionVolume,
+} from './sharedAttention.ts';
 export { tensorUnitVolume, type UnitKind, type UnitsShape, type UnitVolume } from './units.ts';

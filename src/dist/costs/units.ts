@@ -11,6 +11,8 @@ export interface UnitsShape {
   readonly width: number;
   /** Elements of the norms of single heads, which get one gradient of all heads. */
   readonly headNorms: number;
+  /** Rows that go through MLPs, where these are experts: several for each token. Default `rows`. */
+  readonly mlpRows?: number;
 }
 
 export type UnitKind = 'embedding' | 'block' | 'head';
@@ -24,11 +26,18 @@ export interface UnitVolume {
 }
 
 /** Elements that a rank receives in one unit, without recomputation. */
-export function tensorUnitVolume(kind: UnitKind, ranks: number, { rows, width, headNorms }: UnitsShape): UnitVolume {
+export function tensorUnitVolume(
+  kind: UnitKind,
+  ranks: number,
+  { rows, width, headNorms, mlpRows = rows }: UnitsShape,
+): UnitVolume {
   const sum = 2 * others(ranks);
   const whole = rows * width;
   if (kind === 'embedding') return { forward: sum * whole, backward: 0, wide: 0 };
-  if (kind === 'block') return { forward: 2 * sum * whole, backward: sum * (2 * whole + headNorms), wide: 0 };
+  if (kind === 'block') {
+    const both = whole + mlpRows * width;
+    return { forward: sum * both, backward: sum * (both + headNorms), wide: 0 };
+  }
   // The largest logit, the sum of exponentials and the target's logit of each token.
   return { forward: 0, backward: sum * whole, wide: 3 * sum * rows };
 }

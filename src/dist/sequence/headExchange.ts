@@ -18,26 +18,28 @@ export class HeadExchange extends SharedTokens {
 
   attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
     refuseOptions(this.name, options, ['alibi', 'mask']);
-    const copies = this.#copiesOf(query.size(heads), key.size(heads));
+    const copies = copiesOfHeads(query.size(heads), key.size(heads), this.parts);
     const gathered = (x: Tensor): Tensor => allToAllInGroup(x, this.group, heads, tokens);
     const ofKeys = (x: Tensor): Tensor => gathered(copies === 1 ? x : ops.repeatInterleave(x, copies, heads));
     const mixed = attention(gathered(query), ofKeys(key), ofKeys(value), options);
     return allToAllInGroup(mixed, this.group, tokens, heads);
   }
+}
 
-  /** How often each key/value head is sent: once, or to every rank that has query heads of it. */
-  #copiesOf(queryHeads: number, keyHeads: number): number {
-    const { parts } = this;
-    if (queryHeads % parts === 0 && keyHeads % parts === 0) return 1;
-    if (queryHeads % parts === 0 && parts % keyHeads === 0) return parts / keyHeads;
-    throw new TierraError(
-      'E_CONFIG',
-      `sequence parallelism by "heads" over ${parts} ranks needs heads % sp = 0 and kv heads % sp = 0 or sp % kv heads = 0: ` +
-        `${queryHeads} % ${parts} = ${queryHeads % parts}, ${keyHeads} % ${parts} = ${keyHeads % parts}, ${parts} % ${keyHeads} = ${parts % keyHeads}`,
-      {
-        hint: 'Choose another degree, or the mode "ring", which does not split heads.',
-        details: { queryHeads, keyHeads, parts },
-      },
-    );
-  }
+/**
+ * How often each key/value head is sent over `parts` ranks: once, or to every rank that has query heads of it. Throws `E_CONFIG`
+ * where heads cannot be dealt out.
+ */
+export function copiesOfHeads(queryHeads: number, keyHeads: number, parts: number): number {
+  if (queryHeads % parts === 0 && keyHeads % parts === 0) return 1;
+  if (queryHeads % parts === 0 && parts % keyHeads === 0) return parts / keyHeads;
+  throw new TierraError(
+    'E_CONFIG',
+    `sequence parallelism by "heads" over ${parts} ranks needs heads % sp = 0 and kv heads % sp = 0 or sp % kv heads = 0: ` +
+      `${queryHeads} % ${parts} = ${queryHeads % parts}, ${keyHeads} % ${parts} = ${keyHeads % parts}, ${parts} % ${keyHeads} = ${parts % keyHeads}`,
+    {
+      hint: 'Choose another degree, or the mode "ring", which does not split heads.',
+      details: { queryHeads, keyHeads, parts },
+    },
+  );
 }

@@ -18,7 +18,8 @@ export interface ShardedCourse {
   /** In the order of the model: those that this rank computes. */
   readonly units: readonly Unit[];
   readonly flats: readonly Flat[];
-  readonly ranks: number;
+  /** Ranks that hold a flat. */
+  readonly ranksOf: (flat: Flat) => number;
   readonly stage: 1 | 2 | 3;
   readonly reduce: ReduceWhen;
   readonly microBatches: number;
@@ -30,45 +31,54 @@ export interface ShardedCourse {
 export function roomFor({
   units,
   flats,
-  ranks,
+  ranksOf,
   stage,
   elementBytes,
-}: Pick<ShardedCourse, 'units' | 'flats' | 'ranks' | 'stage'> & { readonly elementBytes: number }): Room {
+}: Pick<ShardedCourse, 'units' | 'flats' | 'ranksOf' | 'stage'> & { readonly elementBytes: number }): Room {
   const flatsOf = (unit: number): Flat[] => flats.filter((flat) => flat.units.includes(unit));
-  const options = { units, flatsOf, ranksOf: () => ranks, elementBytes };
+  const options = { units, flatsOf, ranksOf, elementBytes };
   return stage === 3 ? new PairRoom(options) : new WholeRoom(options);
 }
 
-export function shardedVolume(course: ShardedCourse): DataVolume {
-  const { units, flats, ranks, reduce, microBatches } = course;
-  const away = ranks - 1;
-  const trainable = flats.filter((flat) => flat.trainable);
+/** What comes by way of those flats that `counts` picks: those of one set of ranks, say. */
+export function shardedVolume(course: ShardedCourse, counts: (flat: Flat) => boolean = () => true): DataVolume {
+  const { units, flats, ranksOf, reduce, microBatches } = course;
+  const trainable = flats.filter((flat) => flat.trainable && counts(flat));
   // A tied parameter is reduced for each unit that uses it.
   const reduced = units.reduce(
     (sum, { index }) =>
       sum +
       trainable
         .filter((flat) => flat.units.includes(index))
-        .reduce((inner, flat) => inner + shardElements(flat, ranks), 0),
+        .reduce((inner, flat) => inner + awayElements(flat, ranksOf(flat)), 0),
     0,
   );
   const reductions = reduce === 'last' ? 1 : microBatches;
+  const sizes = new Map(trainable.map((flat) => [flat.spread, ranksOf(flat)]));
+  const normElements = Array.from(sizes, ([spread, ranks]) => {
+    const own = trainable.filter((flat) => flat.spread === spread);
+    return (ranks - 1) * normMessage(own, ranks);
+  });
   return {
-    gatheredElements: away * gathersOf(course),
-    reducedElements: away * reduced * reductions,
-    normElements: away * normMessage(trainable, ranks),
+    gatheredElements: gathersOf(course, counts),
+    reducedElements: reduced * reductions,
+    normElements: normElements.reduce((sum, elements) => sum + elements, 0),
   };
 }
 
+const awayElements = (flat: Flat, ranks: number): number => (ranks - 1) * shardElements(flat, ranks);
+
 /**
- * Elements of this rank's shards that a step gathers: the room says what is still there. Whether a unit is gathered while the one
+ * Elements of others' shards that a step gathers: the room says what is still there. Whether a unit is gathered while the one
  * before it is at work, or only then, changes nothing in that.
  */
-function gathersOf({ units, flats, ranks, stage, visits }: ShardedCourse): number {
-  const room = roomFor({ units, flats, ranks, stage, elementBytes: 1 });
+function gathersOf({ visits, ...course }: ShardedCourse, counts: (flat: Flat) => boolean): number {
+  const room = roomFor({ ...course, elementBytes: 1 });
   let elements = 0;
   for (const { unit } of visits) {
-    for (const flat of room.enter(unit, null)!.missing) elements += shardElements(flat, ranks);
+    for (const flat of room.enter(unit, null)!.missing) {
+      if (counts(flat)) elements += awayElements(flat, course.ranksOf(flat));
+    }
   }
   return elements;
 }
@@ -83,15 +93,16 @@ export function normMessage(flats: readonly Flat[], ranks: number): number {
   return Math.max(0, ...lengths);
 }
 
-/** Plain data parallelism: whole gradients, summed after every micro-batch or after the last. */
+/** Plain data parallelism: whole gradients of what `counts` picks, summed after every micro-batch or after the last. */
 export function replicatedVolume(
   units: readonly Unit[],
   ranks: number,
   reduce: ReduceWhen,
   microBatches: number,
+  counts: (parameter: Parameter) => boolean = () => true,
 ): DataVolume {
   const trained = (parameters: readonly Parameter[]): number =>
-    parameters.reduce((sum, { trainable, elements }) => sum + (trainable ? elements : 0), 0);
+    parameters.reduce((sum, each) => sum + (each.trainable && counts(each) ? each.elements : 0), 0);
   const elements = units.reduce((sum, { parameters }) => sum + trained(parameters), 0);
   const reductions = reduce === 'last' ? 1 : microBatches;
   return {
@@ -102,8 +113,12 @@ export function replicatedVolume(
 }
 
 /** Bytes beside a unit while its gradients are laid end to end, summed and cut: the buffer, this rank's part, messages on their way. */
-export function reductionBytes(flats: readonly Flat[], ranks: number, wideBytes: number): number {
-  const trainable = flats.filter((flat) => flat.trainable);
-  const whole = trainable.reduce((sum, flat) => sum + gatheredElements(flat, ranks), 0);
-  return wideBytes * (whole + (whole / ranks) * (ranks > 1 ? 4 : 1));
+export function reductionBytes(flats: readonly Flat[], ranksOf: (flat: Flat) => number, wideBytes: number): number {
+  return flats
+    .filter((flat) => flat.trainable)
+    .reduce((sum, flat) => {
+      const ranks = ranksOf(flat);
+      const whole = gatheredElements(flat, ranks);
+      return sum + wideBytes * (whole + (whole / ranks) * (ranks > 1 ? 4 : 1));
+    }, 0);
 }

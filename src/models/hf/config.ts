@@ -77,6 +77,7 @@ const mixtureSchema = z.object({
   num_experts_per_tok: size.default(2),
   router_aux_loss_coef: z.number().min(0).default(0.001),
   router_jitter_noise: probability.default(0),
+  expert_capacity_factor: z.number().positive().nullish(),
 });
 
 export type ModelFamily = ModelDescription['family'];
@@ -134,8 +135,9 @@ function llamaConfig(type: ModelType, raw: HfConfig, where: string): LlamaConfig
 
 function mixture(raw: HfConfig, where: string): MixtureConfig {
   const parsed = parse(mixtureSchema, raw, where);
-  const { num_local_experts: experts, num_experts_per_tok: k } = parsed;
-  if (k <= experts) return parsed;
+  const { expert_capacity_factor: factor, ...known } = parsed;
+  const { num_local_experts: experts, num_experts_per_tok: k } = known;
+  if (k <= experts) return factor == null ? known : { ...known, expert_capacity_factor: factor };
   throw new TierraError(
     'E_CONFIG',
     `${where}: num_experts_per_tok (${k}) must not exceed num_local_experts (${experts})`,

@@ -17,7 +17,7 @@ export interface PlannedCase {
 }
 
 export interface PlannedResult {
-  /** Bytes received in a step by axis and collective. */
+  /** Bytes received in a step by group and collective. */
   readonly received: Readonly<Record<string, number>>;
   /** Homes in the plan that the store made from what it watched; null where everything is resident. */
   readonly homes: { readonly parameters: RestingBytes; readonly states: RestingBytes } | null;
@@ -44,11 +44,16 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   });
   engine.train();
   const { batchSize, accumulate } = context.config.train;
-  const batches = Array.from({ length: accumulate }, (_, at) => rowsOf(batchSize, at, ranks.rank, ranks.size));
-  engine.prepare(batches[0]!, { together: true });
-  const groups: Record<string, Group> = Object.fromEntries(
-    (['dp', 'pp', 'tp'] as const).map((axis) => [axis, mesh.group(axis)]),
+  const batches = Array.from({ length: accumulate }, (_, at) =>
+    rowsOf(batchSize, at, ranks.rows.rank, ranks.rows.size),
   );
+  engine.prepare(batches[0]!, { together: true });
+  // Those of several axes only where a run made them: groups are made by all ranks in one order.
+  const groups: Record<string, Group> = {};
+  for (const along of [['pp'], ['tp'], ['sp'], ['ep'], ['dp', 'sp', 'ep'], ['dp', 'sp'], ['pp', 'ep', 'tp']] as const) {
+    const name = along.filter((axis) => mesh.layout.degrees[axis] > 1).join('+');
+    if (name !== '') groups[name] = mesh.group(...along);
+  }
   const step = (): void => {
     engine.zeroGrad();
     scope(() => engine.runMicroBatches(batches));
@@ -57,12 +62,22 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   // The first one learns the order; every later one is like the second.
   step();
   for (const group of Object.values(groups)) group.resetCounters();
+  // Before each step stores agree on how they go through it, in a few numbers: that is no part of a plan.
+  const agreed: Record<string, number> = {};
+  const { store } = engine;
+  const prepare = store.prepare.bind(store);
+  store.prepare = (...given) => {
+    const before = bytesIn(groups);
+    prepare(...given);
+    for (const [name, bytes] of Object.entries(bytesIn(groups))) {
+      agreed[name] = (agreed[name] ?? 0) + bytes - (before[name] ?? 0);
+    }
+  };
   step();
   const received: Record<string, number> = {};
-  for (const [axis, group] of Object.entries(groups)) {
-    for (const [name, counter] of Object.entries<CollectiveCounter>(group.counters())) {
-      if (counter.bytesReceived > 0) received[`${axis} ${name}`] = counter.bytesReceived;
-    }
+  for (const [name, bytes] of Object.entries(bytesIn(groups))) {
+    const own = bytes - (agreed[name] ?? 0);
+    if (own > 0) received[name] = own;
   }
   const made = plans.at(-1);
   const homes = made === undefined ? null : { parameters: made.parameters, states: made.states };
@@ -70,4 +85,16 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   engine.dispose();
   built.model.unplace();
   return { received, homes };
+}
+
+/** Bytes received so far, by group and collective. */
+function bytesIn(groups: Readonly<Record<string, Group>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(groups).flatMap(([axis, group]) =>
+      Object.entries<CollectiveCounter>(group.counters()).map(([name, { bytesReceived }]) => [
+        `${axis} ${name}`,
+        bytesReceived,
+      ]),
+    ),
+  );
 }

@@ -56,7 +56,7 @@ test('three axes: what each rank keeps and receives, and what a step waits for',
                                                                  pp 0       pp 1
       tp: sums of activations and their gradients            49.0 GiB   48.5 GiB
       pp: activations and gradients at the edges of stages    512 MiB    512 MiB
-      pp: norms                                               6.8 KiB    6.8 KiB
+      pp x tp: norms of all parts                             6.8 KiB    6.8 KiB
       dp: parameters gathered                                 2.8 GiB    2.8 GiB
       dp: gradients summed                                    5.6 GiB    5.6 GiB
       dp: norms                                               2.8 MiB    2.8 MiB
