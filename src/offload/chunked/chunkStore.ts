@@ -14,14 +14,22 @@ import type { Tensor } from '../../tensor/index.ts';
 import { type GradientNorms, StepNorms } from '../norms.ts';
 import type { MovementReport } from '../observer.ts';
 import type { RunningSave, SaveOrder, SaveRequest } from '../saving.ts';
-import type { ParameterStore, StateEntry, StepCourse, TierUse, TraceRun, UpdateResult } from '../store.ts';
+import type {
+  ParameterStore,
+  StateEntry,
+  StepCourse,
+  TierUse,
+  TraceRun,
+  UpdateResult,
+  UpdateSettings,
+} from '../store.ts';
 import { bytesOfSums, putSums, takeSums } from './carriedSums.ts';
 import { CarryFile, carriedWeight, putEntries, takeEntries } from './carry.ts';
 import { chunkEntries } from './entries.ts';
 import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
 import { glancesOf } from './glancing.ts';
-import { takeNormsAtRest } from './gradientNorms.ts';
+import { awaitUnmeasured, takeUnmeasured } from './gradientNorms.ts';
 import { Guessing } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch } from './planning.ts';
@@ -266,19 +274,11 @@ export class ChunkStore implements ParameterStore {
 
   applyUpdate(): UpdateResult {
     const planned = this.#ready();
-    const { map, walker, recorder } = planned;
+    const { walker, recorder } = planned;
     const settings = this.#options.updateAt(this.#step);
     const normMoment = this.#walk.atNorm(planned);
-    try {
-      walker.enter(normMoment);
-      takeNormsAtRest(this.#norms, planned, this.#options.dtype);
-      const failed = native().failed(walker.executor);
-      if (failed !== null) throw failed;
-    } catch (error) {
-      throw explained(error, map);
-    }
+    using deviceUpdate = this.#measure(planned, settings, normMoment);
     const trainable = this.#model.parameters().filter((parameter) => parameter.trainable);
-    using deviceUpdate = new DeviceUpdate(planned, this.#options, settings);
     const { norm, ...outcome } = this.#norms.total(trainable, settings.clipNorm, settings.lossScale);
     this.#walk.end();
     planned.parking?.endStep(true);
@@ -303,6 +303,25 @@ export class ChunkStore implements ParameterStore {
     walker.beginEarly();
     if (walker.isEarly) recorder.issuedEarly(walker.issued);
     return { gradientNorm: norm, ...outcome };
+  }
+
+  /** Starts all that is left of the norm, and makes the updates on the compute device ready. */
+  #measure(planned: Planned, settings: UpdateSettings, normMoment: number): DeviceUpdate {
+    const { map, walker } = planned;
+    let deviceUpdate: DeviceUpdate | undefined;
+    try {
+      walker.enter(normMoment);
+      awaitUnmeasured(this.#norms, planned);
+      walker.beginCompute();
+      deviceUpdate = new DeviceUpdate(planned, this.#options, settings);
+      takeUnmeasured(this.#norms, planned, this.#options.dtype, deviceUpdate.gradients);
+      const failed = native().failed(walker.executor);
+      if (failed !== null) throw failed;
+      return deviceUpdate;
+    } catch (error) {
+      deviceUpdate?.[Symbol.dispose]();
+      throw explained(error, map);
+    }
   }
 
   /** Before anything is read after a dropped step. The step before it was accepted: what still moves for it comes to its end. */

@@ -49,53 +49,59 @@ export function takeSummedNorms(
   }
 }
 
-/** Norms of gradients that were not measured on the way. They lie where the update finds them. */
-export function takeNormsAtRest(
-  norms: GradientNorms,
-  { plan, map, walker, homes, tiers, views }: Planned,
-  dtype: Dtype,
-): void {
-  const summed = accumulates(plan);
-  const rest = stateDtype(dtype);
-  const isKnown = (chunk: ChunkId): boolean => norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
-  const pending = plan.chunks.filter(
-    ({ chunk, gradients, update }) =>
-      update !== 'none' && (gradients.length > 1 || ((summed || update === 'device') && !isKnown(chunk))),
-  );
-  const chunks = new Set(pending.map(({ chunk }) => chunk));
-  walker.waitFor(
-    plan.tickets.filter(({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk)),
+/** Waits for the gradients that were not measured on the way, wherever they rest. */
+export function awaitUnmeasured(norms: GradientNorms, planned: Planned): void {
+  const chunks = new Set(unmeasured(norms, planned).map(({ chunk }) => chunk));
+  planned.walker.waitFor(
+    planned.plan.tickets.filter(
+      ({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk),
+    ),
     'norm',
   );
-  walker.beginCompute();
-  const partsOf = ({ chunk: id, gradients }: ChunkPlan, index: number): Tensor[] =>
-    gradients.map((place) =>
-      views.tensorIn(tiers.memory(homes.slotOf(id, place)), map.layout.chunks[id]!, index, summed ? rest : dtype),
-    );
-  const each = pending.flatMap((chunk) =>
-    map.layout.chunks[chunk.chunk]!.parameters.map((placed, index) => {
-      return { chunk, index, parameter: map.parameters[placed.id]! };
-    }),
-  );
-  // Together by where they lie: one call takes tensors of one device.
-  const single = each.filter(({ chunk }) => chunk.gradients.length === 1);
-  for (const tier of new Set(
-    single.map(({ chunk }) => tiers.slot(homes.slotOf(chunk.chunk, chunk.gradients[0]!)).tier),
-  )) {
-    const here = single.filter(({ chunk }) => tiers.slot(homes.slotOf(chunk.chunk, chunk.gradients[0]!)).tier === tier);
-    scope(() =>
-      noGrad(() =>
-        norms.take(
-          here.map(({ parameter }) => parameter),
-          here.map(({ chunk, index }) => partsOf(chunk, index)[0]!),
-        ),
+}
+
+/** Their norms: of those `atHand` on the compute device in one call, of the others where the update finds them. */
+export function takeUnmeasured(norms: GradientNorms, planned: Planned, dtype: Dtype, atHand: readonly AtHand[]): void {
+  const { plan, map, homes, tiers, views } = planned;
+  const rest = stateDtype(dtype);
+  const type = accumulates(plan) ? rest : dtype;
+  const elsewhere = unmeasured(norms, planned).filter(({ update }) => update !== 'device');
+  const unknown = atHand.filter(({ parameter }) => !norms.has(parameter));
+  scope(() =>
+    noGrad(() =>
+      norms.take(
+        unknown.map(({ parameter }) => parameter),
+        unknown.map(({ gradient }) => gradient),
       ),
-    );
+    ),
+  );
+  for (const { chunk: id, gradients } of elsewhere) {
+    const chunk = map.layout.chunks[id]!;
+    for (const [index, placed] of chunk.parameters.entries()) {
+      scope(() =>
+        noGrad(() => {
+          const parts = gradients.map((place) =>
+            views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, type),
+          );
+          norms.take([map.parameters[placed.id]!], [sumOfUses(parts.reverse(), rest)]);
+        }),
+      );
+    }
   }
-  for (const { chunk, index, parameter } of each) {
-    if (chunk.gradients.length === 1) continue;
-    scope(() => noGrad(() => norms.take([parameter], [sumOfUses(partsOf(chunk, index).reverse(), rest)])));
-  }
+}
+
+/** A whole gradient on the compute device. */
+export interface AtHand {
+  readonly parameter: Parameter;
+  readonly gradient: Tensor;
+}
+
+/** Chunks whose gradients have several parts, are sums, or stay on the compute device. */
+function unmeasured(norms: GradientNorms, { plan, map }: Planned): readonly ChunkPlan[] {
+  const isKnown = (chunk: ChunkId): boolean => norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
+  const isLate = ({ gradients, update }: ChunkPlan): boolean =>
+    gradients.length > 1 || accumulates(plan) || update === 'device';
+  return plan.chunks.filter((chunk) => chunk.update !== 'none' && isLate(chunk) && !isKnown(chunk.chunk));
 }
 
 /** The gradient of a parameter from those of its uses, latest use first, in the state's type where there are several. */

@@ -1,10 +1,11 @@
 /** The end of a step whose norm is known and finite: what waits for it is updated, what was guessed is kept or made again. */
 import type { ChunkId, Ticket } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
+import type { Parameter } from '../../nn/index.ts';
 import { dtypeBytes, noGrad, scope, type Tensor } from '../../tensor/index.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse, UpdateSettings } from '../store.ts';
-import { sumOfUses } from './gradientNorms.ts';
+import { type AtHand, sumOfUses } from './gradientNorms.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { accumulates, guessedScale, segmentsOf } from './walker.ts';
 
@@ -73,6 +74,10 @@ export class DeviceUpdate implements Disposable {
     this.#kept = this.#each.flatMap(({ tensors }) => tensors);
   }
 
+  get gradients(): readonly AtHand[] {
+    return this.#each.map(({ parameter, tensors }) => ({ parameter, gradient: tensors[0]! }));
+  }
+
   run(scale: number): void {
     if (this.#each.length === 0) return;
     const { rule, groups } = this.#settings;
@@ -93,6 +98,7 @@ export class DeviceUpdate implements Disposable {
 }
 
 interface UpdateOfOne {
+  readonly parameter: Parameter;
   readonly group: number;
   /** Gradient, master, parameter, and the rule's moments. */
   readonly tensors: readonly Tensor[];
@@ -120,7 +126,8 @@ function deviceTensors(
     const parameterOut = views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype);
     const own = Array.from({ length: moments }, (_, moment) => stateTensor(moment + 1));
     const tensors = [sumOfUses(parts.reverse(), rest), stateTensor(0), parameterOut, ...own];
-    return { group, tensors: tensors.map((tensor) => tensor.keep()) };
+    const owner = map.parameters[chunk.parameters[index]!.id]!;
+    return { parameter: owner, group, tensors: tensors.map((tensor) => tensor.keep()) };
   });
 }
 
