@@ -12,12 +12,13 @@ import {
   type Prediction,
   proposeMesh,
 } from '../dist/costs/index.ts';
-import type { BuiltModel } from '../models/index.ts';
+import type { BuiltModel, MixtureConfig } from '../models/index.ts';
 import { dtypeBytes } from '../tensor/index.ts';
 import { asksForTiers } from './placement.ts';
 import { type PlannedCluster, planOn } from './planCluster.ts';
 import { machineFor, type PlanRequest, plannedModel } from './planEstimate.ts';
 import { widthOf } from './planRank.ts';
+import { attentionSizes, mixtureOf } from './planSharing.ts';
 
 export interface ProposedMesh {
   readonly best: Prediction;
@@ -51,7 +52,7 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
     cluster,
     batch: train.batchSize * train.accumulate,
     sequence: data.sequenceLength,
-    axes: { sp: false },
+    sequenceModes: sequenceModesFor(built),
     elementBytes: dtypeBytes(dtype),
   });
   const refused: { readonly mesh: Prediction['mesh']; readonly reason: string }[] = [];
@@ -61,7 +62,16 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
     const settings = settingsOf(mesh, cluster, config);
     const changed: Config = {
       ...config,
-      parallel: { ...parallel, ...settings.parallel, dp: mesh.dp } as Config['parallel'],
+      parallel: {
+        ...parallel,
+        pp: 1,
+        tp: 1,
+        sp: 1,
+        ep: 1,
+        zero: 0,
+        ...settings.parallel,
+        dp: mesh.dp,
+      } as Config['parallel'],
       train: { ...train, ...settings.train } as Config['train'],
       memory: { ...memory, ...settings.memory } as Config['memory'],
     };
@@ -81,20 +91,27 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
 
 /** The sections of a configuration that ask for a mesh, and only what differs from their defaults. */
 function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory }: Config): ConfigInput {
-  const { dp, pp, tp, sp, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
-  const above = Object.entries({ pp, tp, sp }).filter(([, degree]) => degree > 1);
+  const { dp, pp, tp, sp, ep = 1, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
+  const above = Object.entries({ pp, tp, sp, ep }).filter(([, degree]) => degree > 1);
+  const sequence = sp > 1 ? { sequence: mesh.sequenceMode ?? ('heads' as const) } : {};
   // What the formulas take: sums once a step where whole gradients are kept anyway, activations of one micro-batch at a time.
-  const reduce = microBatches > 1 && zero <= 1 && dp > 1 ? { reduce: 'last' as const } : {};
+  const reduce = microBatches > 1 && zero <= 1 && dp * sp * ep > 1 ? { reduce: 'last' as const } : {};
   const hasTiers = statesOnHost || asksForTiers(memory);
   const accumulation = hasTiers && microBatches > 1 && pp === 1 ? { accumulation: 'horizontal' as const } : {};
   const budgets = statesOnHost
     ? { gpu: cluster.gpuBytes, cpu: memory.cpu === 'auto' ? cluster.hostBytes : memory.cpu }
     : {};
   return {
-    parallel: { ...Object.fromEntries(above), ...(zero > 0 ? { zero } : {}), ...reduce },
-    train: { batchSize: sequences * dp, accumulate: microBatches },
+    parallel: { ...Object.fromEntries(above), ...sequence, ...(zero > 0 ? { zero } : {}), ...reduce },
+    train: { batchSize: sequences * dp * ep, accumulate: microBatches },
     memory: { activations: recompute ? 'recompute' : 'keep', ...budgets, ...accumulation },
   };
+}
+
+/** Which ways to share sequences a run would take: rings know no dropout of weights and no window. */
+function sequenceModesFor(built: BuiltModel): ('heads' | 'ring')[] {
+  const { dropout, window } = attentionSizes(built);
+  return dropout > 0 || window !== null ? ['heads'] : ['heads', 'ring'];
 }
 
 /** The sizes that the formulas take. */
@@ -104,6 +121,7 @@ export function shapeOf(built: BuiltModel): ModelShape {
   const hidden = widthOf(built);
   const heads = Number(config.num_attention_heads ?? config.n_head);
   const isGated = config.hidden_size !== undefined;
+  const mixture = mixtureOf(built);
   return {
     layers: model.blocks.length,
     ...{ hidden, heads },
@@ -112,5 +130,11 @@ export function shapeOf(built: BuiltModel): ModelShape {
     gated: isGated,
     vocabulary: model.vocabularySize,
     tied: config.tie_word_embeddings === true,
+    ...(mixture === null ? {} : { experts: expertsOf(mixture) }),
   };
+}
+
+function expertsOf(mixture: MixtureConfig): NonNullable<ModelShape['experts']> {
+  const { num_local_experts: count, num_experts_per_tok: perToken, expert_capacity_factor: capacityFactor } = mixture;
+  return { count, perToken, ...(capacityFactor === undefined ? {} : { capacityFactor }) };
 }

@@ -11,6 +11,8 @@ export interface ModelShape {
   readonly vocabulary: number;
   /** Head and embedding share their table. */
   readonly tied: boolean;
+  /** A mixture in place of each MLP: how many MLPs, how many of them a token goes to, and their slots (absent: as many as needed). */
+  readonly experts?: { readonly count: number; readonly perToken: number; readonly capacityFactor?: number };
 }
 
 export const layerShape = ({ hidden, heads, keyValueHeads, inner, gated }: ModelShape, tokens: number): LayerShape => ({
@@ -21,15 +23,24 @@ export const layerShape = ({ hidden, heads, keyValueHeads, inner, gated }: Model
   gated,
 });
 
-/** Parameters of one layer, of the embedding and of the head. Norms and biases are left out. */
+/** Parameters of one layer, those of its experts among them, and of embedding and head. Norms and biases are left out. */
 export function parametersOf(model: ModelShape): {
   readonly layer: number;
+  readonly experts: number;
   readonly ends: number;
   readonly total: number;
 } {
-  const layer = weightsOf(layerShape(model, 1));
+  const { attention, mlp } = partsOf(model);
+  const experts = model.experts === undefined ? 0 : model.experts.count * mlp;
+  const layer = attention + (model.experts === undefined ? mlp : experts);
   const ends = model.vocabulary * model.hidden * (model.tied ? 1 : 2);
-  return { layer, ends, total: model.layers * layer + ends };
+  return { layer, experts, ends, total: model.layers * layer + ends };
+}
+
+/** Elements of the matrices of one layer's attention, and of one MLP. */
+function partsOf(model: ModelShape): { readonly attention: number; readonly mlp: number } {
+  const mlp = model.hidden * model.inner * (model.gated ? 3 : 2);
+  return { attention: weightsOf(layerShape(model, 1)) - mlp, mlp };
 }
 
 /**
@@ -37,7 +48,8 @@ export function parametersOf(model: ModelShape): {
  * that a token is multiplied with, and causal attention. Recomputing adds a forward.
  */
 export function stepFlops(model: ModelShape, tokens: number, sequence: number, recompute: boolean): number {
-  const { layer } = parametersOf(model);
+  const { attention: inAttention, mlp } = partsOf(model);
+  const layer = inAttention + mlp * (model.experts?.perToken ?? 1);
   const matmuls = model.layers * layer + model.vocabulary * model.hidden;
   // Scores and mixing: 2 matmuls of s x s x h a layer and sequence, half of it behind the causal mask.
   const attention = model.layers * model.hidden * sequence * 2;

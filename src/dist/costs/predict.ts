@@ -1,5 +1,6 @@
 /** Time of one step on a mesh, from the formulas. A first model: communication of tensor and sequence groups is not hidden, that of data ranks is behind backward. */
 import { type Cluster, linkOf } from './cluster.ts';
+import { mixtureVolume } from './experts.ts';
 import { sequenceVolume, tensorVolume } from './layer.ts';
 import { others } from './linear.ts';
 import { type MemoryPerRank, memoryPerRank } from './memory.ts';
@@ -10,6 +11,10 @@ export interface Mesh {
   readonly pp: number;
   readonly tp: number;
   readonly sp: number;
+  /** How sequences are shared where sp is above 1; default heads. */
+  readonly sequenceMode?: 'heads' | 'ring';
+  /** Ranks that experts are spread over; default 1. */
+  readonly ep?: number;
   readonly zero: 0 | 1 | 2 | 3;
   readonly recompute: boolean;
   readonly statesOnHost: boolean;
@@ -24,8 +29,8 @@ export interface Work {
   /** Sequences of one optimizer step over all ranks, and their length. */
   readonly batch: number;
   readonly sequence: number;
-  /** Axes that the search leaves out. */
-  readonly axes?: { readonly sp?: false };
+  /** Ways to share sequences that the search may take; default heads. None: it leaves sp out. */
+  readonly sequenceModes?: readonly ('heads' | 'ring')[];
   /** Of weights and activations; default 2. */
   readonly elementBytes?: number;
 }
@@ -39,6 +44,7 @@ export interface Prediction {
     readonly bubble: number;
     readonly tensor: number;
     readonly sequence: number;
+    readonly experts: number;
     readonly pipeline: number;
     /** What backward does not hide. */
     readonly data: number;
@@ -50,6 +56,7 @@ export interface Prediction {
   readonly bytes: {
     readonly tensor: number;
     readonly sequence: number;
+    readonly experts: number;
     readonly pipeline: number;
     readonly data: number;
   };
@@ -68,12 +75,13 @@ function dataBytesEach({ zero, microBatches }: Mesh, bytesEach: number): number 
 
 export function predict(mesh: Mesh, work: Work): Prediction {
   const { model, cluster, batch, sequence, elementBytes: bytesEach = 2 } = work;
-  const { dp, pp, tp, sp, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
+  const { dp, pp, tp, sp, ep = 1, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
   const memory = memoryPerRank({ model, ...mesh, sequence, elementBytes: bytesEach });
   const layers = model.layers / pp;
   const shape = layerShape(model, (sequences * sequence) / sp);
-  const { total } = parametersOf(model);
-  const own = total / (pp * tp);
+  const { total, experts } = parametersOf(model);
+  const ownExperts = (model.layers * experts) / (pp * tp * ep);
+  const own = (total - model.layers * experts) / (pp * tp);
 
   const compute = stepFlops(model, batch * sequence, sequence, recompute) / (cluster.gpus * cluster.flops);
   const bubbleShare = (pp - 1) / (microBatches + pp - 1);
@@ -85,26 +93,40 @@ export function predict(mesh: Mesh, work: Work): Prediction {
     tp === 1 ? 0 : tensor / tensorLink.bandwidth + (recompute ? 6 : 4) * layers * microBatches * tensorLink.latency;
 
   const whole = layerShape(model, sequences * sequence);
-  const sequenceEach = sp === 1 ? 0 : sequenceVolume({ kind: 'ulysses', ranks: sp }, whole).perMicroBatch / tp;
+  const mode = mesh.sequenceMode ?? 'heads';
+  const kind = mode === 'ring' ? 'ring' : 'ulysses';
+  const sequenceEach = sp === 1 ? 0 : sequenceVolume({ kind, ranks: sp }, whole).perMicroBatch / tp;
   const sequenceBytes = sequenceEach * layers * microBatches * bytesEach;
-  const sequenceLink = linkOf(cluster, sp, tp);
+  const sequenceLink = linkOf(cluster, sp, tp * ep);
+  const sequenceMessages = (mode === 'ring' ? 3 * (sp - 1) : 8) * layers * microBatches;
+  // Blocks go around while attention computes.
+  const beside = mode === 'ring' ? attentionSeconds(work) : 0;
   const sequenceSeconds =
-    sp === 1 ? 0 : sequenceBytes / sequenceLink.bandwidth + 8 * layers * microBatches * sequenceLink.latency;
+    sp === 1
+      ? 0
+      : Math.max(0, sequenceBytes / sequenceLink.bandwidth + sequenceMessages * sequenceLink.latency - beside);
+
+  const expertBytes = expertBytesOf(mesh, work);
+  const expertLink = linkOf(cluster, ep, tp);
+  const expertSeconds =
+    ep === 1
+      ? 0
+      : expertBytes / expertLink.bandwidth + (recompute ? 6 : 4) * layers * microBatches * expertLink.latency;
 
   const edge = ((sequences * sequence * model.hidden) / sp) * bytesEach;
   const pipeline = pp === 1 ? 0 : 2 * microBatches * edge;
-  const pipelineLink = linkOf(cluster, pp, tp * sp);
+  const pipelineLink = linkOf(cluster, pp, tp * ep * sp);
   // On the critical path lie the edges of the ramp; the others pass behind computation.
   const pipelineSeconds = pp === 1 ? 0 : 2 * (pp - 1) * (edge / pipelineLink.bandwidth + pipelineLink.latency);
 
-  const replicas = dp * sp;
+  const replicas = dp * sp * ep;
   const dataLink = linkOf(cluster, replicas, tp * (dp === 1 ? 1 : pp));
-  const data = others(replicas) * own * dataBytesEach(mesh, bytesEach);
-  const busy = compute + tensorSeconds + sequenceSeconds;
+  const data = (others(replicas) * own + others(dp * sp) * ownExperts) * dataBytesEach(mesh, bytesEach);
+  const busy = compute + tensorSeconds + sequenceSeconds + expertSeconds;
   const hidden = busy * (zero === 3 ? 0.9 : 0.6);
   const dataSeconds = Math.max(0, data / dataLink.bandwidth - hidden);
 
-  const updates = own / (zero >= 1 ? replicas : 1);
+  const updates = zero >= 1 ? own / replicas + ownExperts / (dp * sp) : own + ownExperts;
   const update = statesOnHost ? Math.max(0, updates / cluster.hostUpdates - 0.6 * busy) : 0;
 
   const bubble = (busy * bubbleShare) / (1 - bubbleShare);
@@ -119,10 +141,26 @@ export function predict(mesh: Mesh, work: Work): Prediction {
       bubble,
       tensor: tensorSeconds,
       sequence: sequenceSeconds,
+      experts: expertSeconds,
       pipeline: pipelineSeconds,
       data: dataSeconds,
       update,
     },
-    bytes: { tensor, sequence: sequenceBytes, pipeline, data },
+    bytes: { tensor, sequence: sequenceBytes, experts: expertBytes, pipeline, data },
   };
+}
+
+/** Of a step: attention's own products, forward and backward, which the formulas count among all others. */
+const attentionSeconds = ({ model, cluster, batch, sequence }: Work): number =>
+  (3 * batch * sequence * model.layers * model.hidden * sequence * 2) / (cluster.gpus * cluster.flops);
+
+/** Received in a step on the way to experts and back. */
+function expertBytesOf(mesh: Mesh, { model, sequence, elementBytes = 2 }: Work): number {
+  const { pp, sp, ep = 1, recompute, sequences, microBatches } = mesh;
+  if (model.experts === undefined) return 0;
+  const { count, perToken, capacityFactor = 1 } = model.experts;
+  const rows = ((sequences * sequence) / sp) * perToken * capacityFactor;
+  const isDropless = model.experts.capacityFactor === undefined;
+  const { forward, backward } = mixtureVolume(ep, { width: model.hidden, experts: count, rows, isDropless });
+  return ((recompute ? 2 : 1) * forward + backward) * elementBytes * (model.layers / pp) * microBatches;
 }

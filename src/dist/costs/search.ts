@@ -8,7 +8,7 @@ import { type Mesh, type Prediction, predict, type Work } from './predict.ts';
 
 export interface MeshProposal {
   readonly best: Prediction;
-  /** The next best, each of another division into dp, pp, tp and sp. */
+  /** The next best, each of another division into dp, pp, tp, sp and ep. */
   readonly runnersUp: readonly Prediction[];
   /** Why it is the best, a sentence each. */
   readonly reasons: readonly string[];
@@ -29,14 +29,15 @@ export function proposeMesh(work: Work): MeshProposal {
   return { best, runnersUp, reasons: reasons(best), reasonsFor: reasons, tried: all.length };
 }
 
-export const division = ({ dp, pp, tp, sp }: Mesh): string => `dp ${dp} x pp ${pp} x tp ${tp} x sp ${sp}`;
+export const division = ({ dp, pp, tp, sp, ep = 1 }: Mesh): string =>
+  `dp ${dp} x pp ${pp} x tp ${tp} x sp ${sp}${ep > 1 ? ` x ep ${ep}` : ''}`;
 
 /** Faster; then simpler: fewer kinds of division, lower ZeRO stages. */
 const better = (a: Prediction, b: Prediction): number =>
   a.stepSeconds - b.stepSeconds || complexity(a.mesh) - complexity(b.mesh);
 
-const complexity = ({ pp, tp, sp, zero, recompute, statesOnHost }: Mesh): number =>
-  [pp > 1, tp > 1, sp > 1, recompute, statesOnHost].filter(Boolean).length * 4 + zero;
+const complexity = ({ pp, tp, sp, ep = 1, zero, recompute, statesOnHost }: Mesh): number =>
+  [pp > 1, tp > 1, sp > 1, ep > 1, recompute, statesOnHost].filter(Boolean).length * 4 + zero;
 
 function fits({ memory, mesh }: Prediction, { cluster }: Work): boolean {
   return memory.total <= cluster.gpuBytes && (!mesh.statesOnHost || memory.states <= cluster.hostBytes);
@@ -45,26 +46,49 @@ function fits({ memory, mesh }: Prediction, { cluster }: Work): boolean {
 const divisors = (value: number): number[] =>
   Array.from({ length: value }, (_, index) => index + 1).filter((divisor) => value % divisor === 0);
 
-/** Every mesh whose equations hold: dp pp tp sp = GPUs, pp <= layers, heads % (tp sp) = 0, and whole micro-batches. */
-function meshes({ model, cluster, batch, axes = {} }: Work): Mesh[] {
+type Division = Pick<Mesh, 'dp' | 'pp' | 'tp' | 'sp' | 'ep' | 'sequenceMode'>;
+
+/** Every mesh whose equations hold, and whole micro-batches. */
+function meshes(work: Work): Mesh[] {
+  const { cluster, batch } = work;
   const found: Mesh[] = [];
+  for (const divided of divisions(work)) {
+    const { dp, pp, sp, ep = 1 } = divided;
+    for (const perRank of divisors(batch / (dp * ep))) {
+      for (const zero of dp * sp * ep === 1 ? ([0] as const) : ([0, 1, 2, 3] as const)) {
+        // A pipeline would gather parameters for every micro-batch of every stage.
+        if (pp > 1 && zero > 1) continue;
+        for (const recompute of [false, true]) {
+          for (const statesOnHost of cluster.hostBytes > 0 ? [false, true] : [false]) {
+            const microBatches = batch / (dp * ep) / perRank;
+            found.push({ ...divided, zero, recompute, statesOnHost, sequences: perRank, microBatches });
+          }
+        }
+      }
+    }
+  }
+  return found;
+}
+
+/** dp pp sp ep tp = GPUs, pp <= layers, experts % ep = 0, and what sharing sequences asks for. Ranks along ep have rows of their own. */
+function divisions({ model, cluster, batch, sequence, sequenceModes = ['heads'] }: Work): Division[] {
+  const found: Division[] = [];
+  const isWhole = (value: number, divisor: number): boolean => value % divisor === 0;
   for (const tp of divisors(cluster.gpus).filter((degree) => degree <= cluster.gpusPerNode)) {
-    for (const sp of axes.sp === false ? [1] : divisors(cluster.gpus / tp)) {
-      // Heads are dealt out to tensor and sequence ranks.
-      if (model.heads % (tp * sp) !== 0 || model.keyValueHeads % (tp * sp) !== 0) continue;
-      for (const pp of divisors(cluster.gpus / (tp * sp)).filter((degree) => degree <= model.layers)) {
-        const dp = cluster.gpus / (tp * sp * pp);
-        if (batch % dp !== 0) continue;
-        for (const sequences of divisors(batch / dp)) {
-          for (const zero of dp * sp === 1 ? ([0] as const) : ([0, 1, 2, 3] as const)) {
-            // A pipeline would gather parameters for every micro-batch of every stage.
-            if (pp > 1 && zero > 1) continue;
-            for (const recompute of [false, true]) {
-              for (const statesOnHost of cluster.hostBytes > 0 ? [false, true] : [false]) {
-                const microBatches = batch / dp / sequences;
-                found.push({ dp, pp, tp, sp, zero, recompute, statesOnHost, sequences, microBatches });
-              }
-            }
+    if (!isWhole(model.heads, tp) || !isWhole(model.keyValueHeads, tp)) continue;
+    for (const sp of divisors(cluster.gpus / tp)) {
+      // Heads are dealt out to tensor and sequence ranks; a ring has two runs of each sequence on a rank.
+      const fits = { heads: isWhole(model.keyValueHeads, tp * sp), ring: isWhole(sequence, 2 * sp) };
+      const modes = sp === 1 ? [null] : sequenceModes.filter((mode) => fits[mode] && isWhole(sequence, sp));
+      for (const ep of divisors(cluster.gpus / (tp * sp)).filter((degree) =>
+        isWhole(model.experts?.count ?? 1, degree),
+      )) {
+        const left = cluster.gpus / (tp * sp * ep);
+        for (const pp of divisors(left).filter((degree) => degree <= model.layers)) {
+          const dp = left / pp;
+          if (!isWhole(batch, dp * ep)) continue;
+          for (const mode of modes) {
+            found.push({ dp, pp, tp, sp, ...(ep > 1 ? { ep } : {}), ...(mode === null ? {} : { sequenceMode: mode }) });
           }
         }
       }
@@ -80,8 +104,8 @@ function reasonsFor(best: Prediction, all: readonly Prediction[], work: Work): s
   const reasons = [
     `${division(mesh)} = ${cluster.gpus} GPUs: ${formatBytes(memory.total)} of ${formatBytes(cluster.gpuBytes)} per GPU, ${share(parts.compute)} of the step computes.`,
   ];
-  const plain = all.filter(({ mesh: { pp, tp, sp, zero, recompute, statesOnHost } }) => {
-    return pp * tp * sp === 1 && zero === 0 && !recompute && !statesOnHost;
+  const plain = all.filter(({ mesh: { pp, tp, sp, ep = 1, zero, recompute, statesOnHost } }) => {
+    return pp * tp * sp * ep === 1 && zero === 0 && !recompute && !statesOnHost;
   });
   const leanest = plain.reduce<Prediction | null>(
     (least, one) => (least === null || one.memory.total < least.memory.total ? one : least),
@@ -94,7 +118,9 @@ function reasonsFor(best: Prediction, all: readonly Prediction[], work: Work): s
   }
   if (mesh.zero > 0) {
     const what = ['', 'optimizer states', 'states and gradients', 'parameters, gradients and states'][mesh.zero];
-    reasons.push(`ZeRO ${mesh.zero} divides ${what} over ${mesh.dp * mesh.sp} ranks.`);
+    reasons.push(
+      `ZeRO ${mesh.zero} divides ${what} over ${mesh.dp * mesh.sp * (mesh.ep ?? 1)} ranks${(mesh.ep ?? 1) > 1 ? `, those of experts over ${mesh.dp * mesh.sp}` : ''}.`,
+    );
   }
   if (mesh.tp > 1) {
     reasons.push(
@@ -103,7 +129,14 @@ function reasonsFor(best: Prediction, all: readonly Prediction[], work: Work): s
   }
   if (mesh.sp > 1) {
     reasons.push(
-      `Sequence groups of ${mesh.sp} exchange heads: ${formatBytes(bytes.sequence)}, ${share(parts.sequence)}.`,
+      mesh.sequenceMode === 'ring'
+        ? `Sequences lie on ${mesh.sp} ranks each, keys and values go around: ${formatBytes(bytes.sequence)}, ${share(parts.sequence)} not hidden by attention.`
+        : `Sequence groups of ${mesh.sp} exchange heads: ${formatBytes(bytes.sequence)}, ${share(parts.sequence)}.`,
+    );
+  }
+  if ((mesh.ep ?? 1) > 1) {
+    reasons.push(
+      `Experts lie on ${mesh.ep} ranks, rows go there and back: ${formatBytes(bytes.experts)}, ${share(parts.experts)}.`,
     );
   }
   if (mesh.pp > 1) {

@@ -100,4 +100,29 @@ describe('the best mesh', () => {
       'no mesh divides 7 GPUs',
     );
   });
+
+  it('one long sequence lies on several ranks, around which keys go while attention computes', () => {
+    const work = { model: seven, cluster: cluster(8, { networkBandwidth: 300 * GB }), batch: 1, sequence: 131_072 };
+    const { best, reasons } = proposeMesh({ ...work, sequenceModes: ['ring'] });
+    expect(best.mesh).toMatchObject({ dp: 1, sequenceMode: 'ring' });
+    expect(best.mesh.sp).toBeGreaterThan(1);
+    expect(reasons.join()).toContain('keys and values go around');
+    expect(proposeMesh({ ...work, sequenceModes: [] }).best.mesh.sp).toBe(1);
+    expect(proposeMesh({ ...work, sequenceModes: [] }).best.stepSeconds).toBeGreaterThan(best.stepSeconds);
+  });
+
+  it('experts are spread where copies of them do not fit', () => {
+    const mixture: ModelShape = { ...llama(32, 4096, 32, 8, 14_336), experts: { count: 8, perToken: 2 } };
+    expect(parametersOf(mixture).total / 1e9).toBeCloseTo(46.7, 0);
+    const active = stepFlops(mixture, 1, 2, false) / 6e9;
+    expect(active).toBeGreaterThan(12);
+    expect(active).toBeLessThan(13.5);
+    // In nodes of one GPU there is no tensor group.
+    const proposed = proposeMesh({
+      ...{ model: mixture, batch: 64, sequence: 4096, sequenceModes: [] },
+      cluster: cluster(64, { gpusPerNode: 1, networkBandwidth: 300 * GB }),
+    });
+    expect(proposed.best.mesh.ep).toBeGreaterThan(1);
+    expect(proposed.reasons.join()).toContain('Experts lie on');
+  });
 });

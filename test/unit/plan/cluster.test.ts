@@ -93,6 +93,57 @@ test('parts of a model add up to the model', async () => {
   }
 }, 120_000);
 
+const mixtral = (parallel: string, config = '') =>
+  write(
+    'run.yaml',
+    `model: { architecture: mixtral, config: { hidden_size: 1024, intermediate_size: 3584, num_hidden_layers: 8, num_attention_heads: 16, num_key_value_heads: 8, vocab_size: 32000, max_position_embeddings: 32768, num_local_experts: 8, num_experts_per_tok: 2, sliding_window: null ${config} } }
+data: { sequenceLength: 2048 }
+train: { steps: 10, batchSize: 8 }
+parallel: ${parallel}
+`,
+  );
+
+test('experts of all ranks add up to those of the model; dropless bytes are those of even routing, and a note says so', async () => {
+  const bytesOf = ({ parts }: ClusterSummary, what: string): number =>
+    parts[0]!.traffic.find((one) => one.what === what)!.bytes;
+  const parameters = ({ parts }: ClusterSummary): number => parts[0]!.summary.tiers.gpu.parameterBytes;
+  mixtral('{}');
+  const whole = await planned('--ranks', '4');
+  mixtral('{ ep: 4 }');
+  const spread = await planned('--ranks', '4');
+  const experts = 8 * 8 * 3 * 1024 * 3584 * 2;
+  expect(Math.abs((parameters(whole) - parameters(spread)) / (experts * (3 / 4)) - 1)).toBeLessThan(0.01);
+  // 4096 tokens here, 2 rows each, of which 3 of 4 go elsewhere; there and back, forward and backward, in 8 layers.
+  expect(bytesOf(spread, 'rows')).toBe(0.75 * 4096 * 2 * 1024 * 2 * 4 * 8);
+  expect(spread.notes.join()).toContain('even routing');
+  mixtral('{ ep: 4 }', ', expert_capacity_factor: 1.5');
+  const slotted = await planned('--ranks', '4');
+  expect(bytesOf(slotted, 'rows')).toBe(1.5 * bytesOf(spread, 'rows'));
+  expect(slotted.notes.join()).not.toContain('even routing');
+}, 60_000);
+
+test('ranks that share a sequence hold parts of its activations; rows of scores take more than rings', async () => {
+  const work = async (parallel: string, activations = 'recompute'): Promise<number> => {
+    llama(parallel, '{ steps: 10, batchSize: 1 }');
+    const { parts } = await planned('--set', 'memory.gpu=400GiB', '--set', `memory.activations=${activations}`);
+    return parts[0]!.summary.tiers.gpu.activationBytes;
+  };
+  const kept = await work('{ tp: 2 }', 'keep');
+  expect(await work('{ tp: 2, sp: 4, sequence: ring }', 'keep')).toBeLessThan(0.5 * kept);
+  expect(await work('{ sp: 2, sequence: scores }')).toBeGreaterThan(await work('{ sp: 2, sequence: ring }'));
+}, 60_000);
+
+test.each([
+  ['{ ep: 2 }', 'parallel.ep: 2 ranks would share the experts of a model that has none'],
+  ['{ sp: 3, sequence: ring }', '4096 % 6 = 4'],
+  ['{ sp: 64, sequence: heads }', '32 % 64 = 32'],
+])('%s is refused as a run refuses it', async (parallel, reason) => {
+  llama(parallel);
+  const refused = await runCli(['plan', 'run.yaml', ...machine]);
+  expect(refused).toMatchObject({ code: 1, stdout: '' });
+  expect(refused.stderr).toContain(reason);
+});
+
 test('the bubble is that of the schedule, and more micro-batches make it smaller', async () => {
   const shareOf = async (accumulate: number, pipeline: string): Promise<number> => {
     llama(`{ pp: 4, pipeline: { ${pipeline} } }`, `{ steps: 10, batchSize: 1, accumulate: ${accumulate} }`);
@@ -133,7 +184,7 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
   const found = await runCli(['plan', 'run.yaml', ...cluster, '--ranks', '16', '--best-mesh']);
   expect(found).toMatchObject({ code: 0, stderr: '' });
   expect(found.stdout).toMatchInlineSnapshot(`
-    "The best of 784 meshes for 16 GPUs:
+    "The best of 3712 meshes for 16 GPUs:
 
       parallel: { zero: 1, reduce: last }
       train: { batchSize: 16, accumulate: 8 }
@@ -148,9 +199,9 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
     By the formulas
                                    ZeRO   activations   states   micro-batches   GPU memory   a step
       dp 16 x pp 1 x tp 1 x sp 1      1          kept      GPU         8 of 16     68.4 GiB   3.95 s
-      dp 8 x pp 1 x tp 2 x sp 1       1          kept      GPU         4 of 32     73.0 GiB   4.11 s
-      dp 8 x pp 2 x tp 1 x sp 1       1          kept      GPU         16 of 8     46.0 GiB   4.20 s
-      dp 4 x pp 2 x tp 2 x sp 1       0          kept      GPU         32 of 4     44.7 GiB   4.25 s
+      dp 8 x pp 1 x tp 1 x sp 2       1          kept      GPU         16 of 8     59.9 GiB   3.95 s
+      dp 4 x pp 1 x tp 1 x sp 4       1          kept      GPU         32 of 4     55.7 GiB   3.95 s
+      dp 2 x pp 1 x tp 1 x sp 8       1          kept      GPU         8 of 16     68.4 GiB   3.95 s
 
     In full:
 
