@@ -1,10 +1,11 @@
 /** Time of one step on a mesh, from the formulas. A first model: communication of tensor and sequence groups is not hidden, that of data ranks is behind backward. */
 import { type Cluster, linkOf } from './cluster.ts';
 import { mixtureVolume } from './experts.ts';
-import { sequenceVolume, tensorVolume } from './layer.ts';
+import { tensorVolume } from './layer.ts';
 import { others } from './linear.ts';
 import { type MemoryPerRank, memoryPerRank } from './memory.ts';
 import { layerShape, type ModelShape, parametersOf, stepFlops } from './model.ts';
+import { sharedAttentionVolume } from './sharedAttention.ts';
 
 export interface Mesh {
   readonly dp: number;
@@ -92,19 +93,13 @@ export function predict(mesh: Mesh, work: Work): Prediction {
   const tensorSeconds =
     tp === 1 ? 0 : tensor / tensorLink.bandwidth + (recompute ? 6 : 4) * layers * microBatches * tensorLink.latency;
 
-  const whole = layerShape(model, sequences * sequence);
-  const mode = mesh.sequenceMode ?? 'heads';
-  const kind = mode === 'ring' ? 'ring' : 'ulysses';
-  const sequenceEach = sp === 1 ? 0 : sequenceVolume({ kind, ranks: sp }, whole).perMicroBatch / tp;
-  const sequenceBytes = sequenceEach * layers * microBatches * bytesEach;
+  const shared = sequenceOf(mesh, work);
+  const sequenceBytes = shared.bytes * layers * microBatches;
   const sequenceLink = linkOf(cluster, sp, tp * ep);
-  const sequenceMessages = (mode === 'ring' ? 3 * (sp - 1) : 8) * layers * microBatches;
   // Blocks go around while attention computes.
-  const beside = mode === 'ring' ? attentionSeconds(work) : 0;
-  const sequenceSeconds =
-    sp === 1
-      ? 0
-      : Math.max(0, sequenceBytes / sequenceLink.bandwidth + sequenceMessages * sequenceLink.latency - beside);
+  const beside = mesh.sequenceMode === 'ring' ? attentionSeconds(work) : 0;
+  const sequenceSends = shared.messages * layers * microBatches * sequenceLink.latency;
+  const sequenceSeconds = Math.max(0, sequenceBytes / sequenceLink.bandwidth + sequenceSends - beside);
 
   const expertBytes = expertBytesOf(mesh, work);
   const expertLink = linkOf(cluster, ep, tp);
@@ -147,6 +142,23 @@ export function predict(mesh: Mesh, work: Work): Prediction {
       update,
     },
     bytes: { tensor, sequence: sequenceBytes, experts: expertBytes, pipeline, data },
+  };
+}
+
+/** Of a layer and micro-batch: received where sequences are shared. */
+function sequenceOf(mesh: Mesh, { model, sequence, elementBytes = 2 }: Work): { bytes: number; messages: number } {
+  const { sp, tp, sequences, recompute, sequenceMode = 'heads' } = mesh;
+  if (sp === 1) return { bytes: 0, messages: 0 };
+  const forwards = recompute ? 2 : 1;
+  const { forward, backward, wide, forwardMessages, backwardMessages } = sharedAttentionVolume(sequenceMode, sp, {
+    rows: (sequences * sequence) / sp,
+    heads: model.heads / tp,
+    keyValueHeads: model.keyValueHeads / tp,
+    headSize: model.hidden / model.heads,
+  });
+  return {
+    bytes: (forwards * forward + backward) * elementBytes + wide * Math.max(4, elementBytes),
+    messages: forwards * forwardMessages + backwardMessages,
   };
 }
 

@@ -201,7 +201,7 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
       dp 16 x pp 1 x tp 1 x sp 1      1          kept      GPU         8 of 16     68.4 GiB   3.95 s
       dp 8 x pp 1 x tp 1 x sp 2       1          kept      GPU         16 of 8     59.9 GiB   3.95 s
       dp 4 x pp 1 x tp 1 x sp 4       1          kept      GPU         32 of 4     55.7 GiB   3.95 s
-      dp 2 x pp 1 x tp 1 x sp 8       1          kept      GPU         8 of 16     68.4 GiB   3.95 s
+      dp 2 x pp 1 x tp 1 x sp 8       3          kept      GPU         2 of 64     77.2 GiB   3.97 s
 
     In full:
 
