@@ -138,16 +138,21 @@ export async function killOnce(folder: string, steps: number, kill: Kill, oracle
   const from = Number(/^from (\d+)$/m.exec(stdout)?.[1] ?? Number.NaN);
   if (!Number.isNaN(from) && from !== expected)
     complaints.push(`began at step ${from}, the last checkpoint is of ${expected}`);
-  complaints.push(...complaintsAbout(folder, oracle));
+  complaints.push(...complaintsAbout(folder, oracle, killed));
   return { kill, killed, from, complaints };
 }
 
-/** Lines that differ from the oracle's, checkpoints that are not sound, files that should not be there. */
-export function complaintsAbout(folder: string, oracle: readonly string[]): string[] {
+/**
+ * Lines that differ from the oracle's, and what should not be in the swap folder. Who is killed while it measures the disk leaves the folder
+ * that it measures in; the next run removes it.
+ */
+export function complaintsAbout(folder: string, oracle: readonly string[], killed = false): string[] {
   const known = new Map(oracle.map((line) => [line.split(' ')[0], line]));
   const wrong = linesIn(folder).filter((line) => known.get(line.split(' ')[0]) !== line);
   const complaints = wrong.map((line) => `not the oracle’s: ${line}`);
-  const left = readdirSync(path.join(folder, 'swap')).filter((name) => name !== 'tierra-swap.lock');
+  const left = readdirSync(path.join(folder, 'swap')).filter(
+    (name) => name !== 'tierra-swap.lock' && !(killed && name.startsWith('.tierra-measure-')),
+  );
   if (left.length > 0) complaints.push(`left in the swap folder: ${left}`);
   return complaints;
 }
