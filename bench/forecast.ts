@@ -5,7 +5,7 @@
  *
  *   npx tsx bench/forecast.ts [--device cpu|cuda] [--rounds N] [--steps N] [--threads N] [--folder DIR] [--only TEXT]
  *
- * Uses up to 4 GiB of memory and 3 GiB of disk on the CPU, 45 and 30 GiB with a GPU, and leaves nothing. Writes
+ * Uses up to 4 GiB of memory and 1 GiB of disk on the CPU, 45 and 30 GiB with a GPU, and leaves nothing. Writes
  * bench/results/<date>-forecast.md, or -forecast-gpu.md.
  */
 import { execFileSync } from 'node:child_process';
@@ -96,16 +96,6 @@ const cpuCases: readonly Case[] = [
       data: data(256),
       train: train(4),
       memory: { gpu: '420MiB', cpu: '1GiB' },
-    },
-  },
-  {
-    // Little to compute and all states to move: the disk is what this waits for.
-    name: 'GPT-2 85M, 32 tokens, disk',
-    config: {
-      model: gpt2(768, 12, 12),
-      data: data(32),
-      train: train(1),
-      memory: { gpu: '600MiB', cpu: '300MiB', nvme: disk('4GiB') },
     },
   },
   {
