@@ -33,7 +33,10 @@ const bytes = readFileSync(new URL('../../LICENSE', import.meta.url));
 const windows = Array.from({ length: Math.floor((bytes.length - 1) / length) }, (_, i) => i * length);
 const { rank, size } = engine.ranks.rows;
 const batches = data.fromIndexable(windows, {
-  ...{ batchSize: config.train.batchSize, seed: config.seed, rank, ranks: size },
+  batchSize: config.train.batchSize,
+  seed: config.seed,
+  rank,
+  ranks: size,
   collate: (starts: readonly number[]) => {
     const text = (shift: number): BigInt64Array =>
       BigInt64Array.from(starts.flatMap((at) => [...bytes.subarray(at + shift, at + shift + length)].map(BigInt)));

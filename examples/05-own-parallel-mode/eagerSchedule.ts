@@ -18,7 +18,11 @@ export const eager: pipeline.ScheduleMaker = (ranks, microBatches) => {
     return actions;
   };
   return {
-    ...{ name: 'eager 1f1b', ranks, microBatches, chunks: 1, placement: 'loop' },
+    name: 'eager 1f1b',
+    ranks,
+    microBatches,
+    chunks: 1,
+    placement: 'loop',
     order: all.map(order),
     inFlightBound: all.map((rank) => Math.min(warmUp(rank) + 1, microBatches)),
   };

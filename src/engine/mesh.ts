@@ -32,7 +32,15 @@ function sharedSettings({ config, dtype }: Context): unknown {
   const { cache: _, ...read } = data;
   const inUnits = parallel.tp * parallel.sp * parallel.ep;
   return {
-    ...{ seed, precision: dtype, model, data: read, train, optimizer, lossScale, schedule, parallel },
+    seed,
+    precision: dtype,
+    model,
+    data: read,
+    train,
+    optimizer,
+    lossScale,
+    schedule,
+    parallel,
     // Where units communicate, ranks also watch their first micro-batch together, or none does.
     memory: { accumulation: memory.accumulation, ...(inUnits > 1 ? { 'in tiers': asksForTiers(memory) } : {}) },
   };

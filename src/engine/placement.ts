@@ -50,7 +50,13 @@ export function createStore(
   if (copiesOf === undefined) return below({ model, units, groupOf, values, takenBytes: 0 });
   const { zero } = config.parallel;
   const shared = {
-    ...{ model, units, groupOf, values, below, dtype, device },
+    model,
+    units,
+    groupOf,
+    values,
+    below,
+    dtype,
+    device,
     copiesOf,
     reduce: reduceWhen(config),
     threads: context.optimizerThreads,

@@ -72,8 +72,11 @@ function byHeads(
   const copies = copiesOfHeads(heads, kvHeads, parts);
   const each = batch.sequences * batch.length * headSize * batch.elementBytes;
   const exchanged = (from: string, to: string, bytes: number): UnitOp => ({
-    ...{ inputs: [from], output: to, bytes },
-    ...{ forwardWork: 2 * bytes, backwardWork: 2 * bytes },
+    inputs: [from],
+    output: to,
+    bytes,
+    forwardWork: 2 * bytes,
+    backwardWork: 2 * bytes,
   });
   const ofKeys = (from: string, to: string): UnitOp[] => {
     const bytes = each * kvHeads * copies;
@@ -112,7 +115,9 @@ function byRing(
   const inputs = [...new Set(names)];
   return [
     {
-      ...{ inputs, output, bytes: queries * size },
+      inputs,
+      output,
+      bytes: queries * size,
       saves: [...inputs, output],
       savedBytes: rows * heads * wide,
       // The own block, the one at work and the one that comes; the sum where it is wider; a tile's scores, weights and products.
@@ -152,15 +157,22 @@ function byScores(
     { inputs: [wideFrom], output: 'scaled', bytes: scores * wide },
     // The distances, and where a key lies ahead.
     {
-      ...{ inputs: ['scaled'], output: 'masked', bytes: scores * wide },
-      ...{ forwardWork: 8 * length * columns, savedBytes: length * columns },
+      inputs: ['scaled'],
+      output: 'masked',
+      bytes: scores * wide,
+      forwardWork: 8 * length * columns,
+      savedBytes: length * columns,
     },
     { inputs: ['masked'], output: 'softmax', bytes: scores * wide, saves: ['softmax'], backwardWork: scores * wide },
     ...(casts ? [{ inputs: ['softmax'], output: weights, bytes: scores * size }] : []),
     ...(dropout > 0 ? [{ inputs: [weights], output: mixedFrom, bytes: scores * size, savedBytes: scores }] : []),
     {
-      ...{ inputs: [mixedFrom, value], output, bytes: queries * size, saves: [mixedFrom, value] },
-      ...{ ...work, forwardWork: work.forwardWork + queries * wide },
+      inputs: [mixedFrom, value],
+      output,
+      bytes: queries * size,
+      saves: [mixedFrom, value],
+      ...work,
+      forwardWork: work.forwardWork + queries * wide,
     },
   ];
 }

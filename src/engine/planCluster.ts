@@ -158,11 +158,18 @@ function partAt(job: Job, at: number): Part {
   const updates = updateScheduleFor(built.model as AnyModule, config, train.steps ?? 1000, dtype);
   const types = { elementBytes: dtypeBytes(dtype), wideBytes: dtypeBytes(stateDtype(dtype)) };
   const units = plannedUnits(built, config);
-  const part = partOf({ ...{ config, layout, built, units, pipeline, updates, moves }, ...types }, at);
+  const part = partOf({ config, layout, built, units, pipeline, updates, moves, ...types }, at);
   const input = {
-    ...{ built, layout, part, units, pipeline, at, ...types },
+    built,
+    layout,
+    part,
+    units,
+    pipeline,
+    at,
+    ...types,
     microBatches: train.accumulate,
-    ...{ zero: parallel.zero, replicate: parallel.replicate },
+    zero: parallel.zero,
+    replicate: parallel.replicate,
   };
   return {
     at,
@@ -182,7 +189,12 @@ function summarize(job: Job, parts: readonly Part[], plans: readonly Plan[], fla
   const summaries = parts.map(({ subject }, index) => summarizePlan(subject, plans[index]!));
   const planned = parts.map(
     ({ at, subject, traffic, besideRing }, index): PlannedRank => ({
-      ...{ at, subject, traffic, besideRing, moves, zero: parallel.zero },
+      at,
+      subject,
+      traffic,
+      besideRing,
+      moves,
+      zero: parallel.zero,
       plan: plans[index]!,
       limiter: summaries[index]!.limiter,
     }),
@@ -202,7 +214,8 @@ function summarize(job: Job, parts: readonly Part[], plans: readonly Plan[], fla
       units: rangesOf(units),
       ranks: layout.size / layout.degrees.pp,
       summary: summaries[index]!,
-      ...{ gatheredBytes, traffic },
+      gatheredBytes,
+      traffic,
     })),
     layer: parts.find(({ layer }) => layer !== null)?.layer ?? null,
     time,

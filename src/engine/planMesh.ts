@@ -124,7 +124,8 @@ export function shapeOf(built: BuiltModel): ModelShape {
   const mixture = mixtureOf(built);
   return {
     layers: model.blocks.length,
-    ...{ hidden, heads },
+    hidden,
+    heads,
     keyValueHeads: Number(config.num_key_value_heads ?? heads),
     inner: Number(config.intermediate_size ?? config.n_inner ?? 4 * hidden),
     gated: isGated,

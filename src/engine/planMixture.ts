@@ -57,7 +57,9 @@ export function mixture(
       routed,
       { inputs: [input], output: 'copies', bytes: k * x },
       { inputs: ['copies'], output: 'sorted', bytes: k * x, savedBytes: 2 * rows * k * 8 },
-      ...[...going, ...inside, ...coming],
+      ...going,
+      ...inside,
+      ...coming,
       { inputs: ['results'], output: 'placed', bytes: k * x },
       ...weighted,
     ];
@@ -65,7 +67,8 @@ export function mixture(
   // Slots are filled from the rows and a row of zeros; what is dropped takes such a row when results come back.
   const exchanged = (from: string, to: string): UnitOp => ({
     ...moved(from, to),
-    ...{ forwardWork: 2 * slots, backwardWork: 2 * slots },
+    forwardWork: 2 * slots,
+    backwardWork: 2 * slots,
   });
   const row = width * size;
   return [

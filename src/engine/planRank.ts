@@ -178,7 +178,9 @@ function dividedPart(
         wideBytes,
       );
     return {
-      ...{ kept: own, groupOf, takenBytes: local },
+      kept: own,
+      groupOf,
+      takenBytes: local,
       // The buffer that is summed, and messages on their way.
       besideBytes: (unit, pass) => (pass === 'forward' ? 0 : trained(unit) * (1 + 3 / ranks.all)),
       volume: replicatedVolume(own, ranks.all, reduce, microBatches, (parameter) => !isExpert(parameter)),

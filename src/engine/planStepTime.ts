@@ -84,17 +84,15 @@ export function stepTime(
   ];
   const [, limiter] = parts.reduce((a, b) => (b[0] > a[0] ? b : a));
   return {
-    ...{
-      stepSeconds,
-      computeSeconds,
-      tensorSeconds,
-      sequenceSeconds,
-      expertSeconds,
-      bubbleSeconds,
-      dataSeconds,
-      tierSeconds,
-      limiter,
-    },
+    stepSeconds,
+    computeSeconds,
+    tensorSeconds,
+    sequenceSeconds,
+    expertSeconds,
+    bubbleSeconds,
+    dataSeconds,
+    tierSeconds,
+    limiter,
     bubbleShare: run?.bubble ?? 0,
   };
 }
@@ -168,7 +166,10 @@ function onClock(
   const transfer =
     messages === 0 ? 0 : edges.reduce((sum, { bytes }) => sum + bytes, 0) / messages / bandwidth + latency;
   return simulate(schedule, {
-    ...{ forward, backwardInput: backward / 2, backwardWeight: backward / 2, transfer },
+    forward,
+    backwardInput: backward / 2,
+    backwardWeight: backward / 2,
+    transfer,
     stageWeights: stages.map((stage) => (stage.forward + stage.backward) / (forward + backward)),
   });
 }

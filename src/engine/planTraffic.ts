@@ -103,16 +103,28 @@ function dataTraffic(
   const norms = of === '' ? 'shard norms' : 'expert norms';
   return [
     {
-      ...{ along, what: `${of}parameters`, collective: 'allGather' },
-      ...{ bytes: gatheredElements * elementBytes, messages: 2 * units },
+      along,
+      what: `${of}parameters`,
+      collective: 'allGather',
+      bytes: gatheredElements * elementBytes,
+      messages: 2 * units,
     },
     {
-      ...{ along, what: `${of}gradients`, collective: zero === 0 ? 'allReduce' : 'reduceScatter' },
-      ...{ bytes: reducedElements * wideBytes, messages: units },
+      along,
+      what: `${of}gradients`,
+      collective: zero === 0 ? 'allReduce' : 'reduceScatter',
+      bytes: reducedElements * wideBytes,
+      messages: units,
     },
     { along, what: norms, collective: 'allGather', bytes: normElements * 8, messages: 1 },
   ];
 }
+
+/** Sums over units, of a step. */
+const totalOf =
+  <One>(units: readonly One[], microBatches: number) =>
+  (pick: (one: One) => number): number =>
+    microBatches * units.reduce((sum, one) => sum + pick(one), 0);
 
 /** How often forward of a unit runs for a micro-batch. */
 const forwardsOf = ({ activations }: Unit): number => (activations === 'keep' ? 1 : 2);
@@ -126,7 +138,7 @@ interface SequenceBytes {
 /** A block's attention for one micro-batch: what comes by or is exchanged, and gradients that are scattered. */
 function sequenceBytesOf(unit: Unit, { built, layout, part, elementBytes, wideBytes }: TrafficInput): SequenceBytes {
   const { share } = part;
-  if (share === null || kindOf(unit, built.model.blocks.length + 1) !== 'block') {
+  if (share === null || kindOf(unit, built) !== 'block') {
     return { around: 0, scattered: 0, messages: 0 };
   }
   const { tp } = layout.degrees;
@@ -147,11 +159,12 @@ function sequenceBytesOf(unit: Unit, { built, layout, part, elementBytes, wideBy
 function sequenceTraffic(input: TrafficInput): Traffic[] {
   const { part, microBatches, built, wideBytes } = input;
   const along = ['sp'] as const;
-  const all = part.units.map((unit) => sequenceBytesOf(unit, input));
-  const total = (pick: (one: SequenceBytes) => number): number =>
-    microBatches * all.reduce((sum, one) => sum + pick(one), 0);
+  const total = totalOf(
+    part.units.map((unit) => sequenceBytesOf(unit, input)),
+    microBatches,
+  );
   const { mode, parts } = part.share!;
-  const hasHead = part.units.some((unit) => kindOf(unit, built.model.blocks.length + 1) === 'head');
+  const hasHead = part.units.some((unit) => kindOf(unit, built) === 'head');
   const bytes = total(({ around }) => around);
   const messages = total((one) => one.messages);
   return [
@@ -159,12 +172,18 @@ function sequenceTraffic(input: TrafficInput): Traffic[] {
       ? { along, what: 'heads', collective: 'allToAll', bytes, messages }
       : { along, what: 'keys and values', collective: 'receive', bytes, messages },
     {
-      ...{ along, what: 'gradients of keys and values', collective: 'reduceScatter' },
-      ...{ bytes: total(({ scattered }) => scattered), messages: 0 },
+      along,
+      what: 'gradients of keys and values',
+      collective: 'reduceScatter',
+      bytes: total(({ scattered }) => scattered),
+      messages: 0,
     },
     {
+      along,
+      what: 'loss',
+      collective: 'allReduce',
+      messages: microBatches,
       // Sum and number of labels.
-      ...{ along, what: 'loss', collective: 'allReduce', messages: microBatches },
       bytes: hasHead ? microBatches * allReduceReceives(2, 0, parts) * wideBytes : 0,
     },
   ];
@@ -180,7 +199,7 @@ interface ExpertBytes {
 function expertBytesOf(unit: Unit, { built, layout, part, elementBytes }: TrafficInput): ExpertBytes {
   const mixture = mixtureOf(built);
   const { ep } = layout.degrees;
-  if (ep === 1 || mixture === null || kindOf(unit, built.model.blocks.length + 1) !== 'block') {
+  if (ep === 1 || mixture === null || kindOf(unit, built) !== 'block') {
     return { rows: 0, counts: 0, messages: 0 };
   }
   const { forward, backward, counts, messages } = mixtureVolume(ep, {
@@ -199,9 +218,10 @@ function expertBytesOf(unit: Unit, { built, layout, part, elementBytes }: Traffi
 
 function expertTraffic(input: TrafficInput): Traffic[] {
   const { part, microBatches } = input;
-  const all = part.units.map((unit) => expertBytesOf(unit, input));
-  const total = (pick: (one: ExpertBytes) => number): number =>
-    microBatches * all.reduce((sum, one) => sum + pick(one), 0);
+  const total = totalOf(
+    part.units.map((unit) => expertBytesOf(unit, input)),
+    microBatches,
+  );
   const of = { along: ['ep'], collective: 'allToAll' } as const;
   return [
     { ...of, what: 'rows', bytes: total(({ rows }) => rows), messages: total(({ messages }) => messages) },
@@ -215,16 +235,15 @@ function loadTraffic(input: TrafficInput): Traffic[] {
   const mixture = mixtureOf(built);
   const { dp, sp, ep } = layout.degrees;
   if (mixture === null || mixture.router_aux_loss_coef === 0 || dp * sp * ep === 1) return [];
-  const last = built.model.blocks.length + 1;
-  const blocks = part.units.filter((unit) => kindOf(unit, last) === 'block');
+  const blocks = part.units.filter((unit) => kindOf(unit, built) === 'block');
   const times = microBatches * blocks.reduce((sum, unit) => sum + forwardsOf(unit), 0);
   const each = allReduceReceives(mixture.num_local_experts + 1, 0, dp * sp * ep);
   const along = alongOf(layout, ...dataAxes);
   return [{ along, what: 'loads', collective: 'allReduce', bytes: times * each * wideBytes, messages: times }];
 }
 
-const kindOf = (unit: Unit, last: number): UnitKind =>
-  unit.index === 0 ? 'embedding' : unit.index === last ? 'head' : 'block';
+const kindOf = ({ index }: Unit, { model }: BuiltModel): UnitKind =>
+  index === 0 ? 'embedding' : index === model.blocks.length + 1 ? 'head' : 'block';
 
 /** Bytes of one unit for one micro-batch; under recomputation forward runs twice. */
 export function tensorBytesOf(unit: Unit, input: TrafficInput): number {
@@ -239,7 +258,7 @@ export function tensorBytesOf(unit: Unit, input: TrafficInput): number {
     width: widthOf(built),
     headNorms: headNormElements(built),
   };
-  const kind = kindOf(unit, built.model.blocks.length + 1);
+  const kind = kindOf(unit, built);
   const { forward, backward, wide } = tensorUnitVolume(kind, tp, shape);
   const times = forwardsOf(unit);
   return (times * forward + backward) * elementBytes + times * wide * wideBytes;
@@ -287,11 +306,10 @@ function edgeTraffic({ pipeline, at, part, microBatches, built, elementBytes }: 
 
 export function layerTraffic(input: TrafficInput): LayerTraffic | null {
   const { part, layout, built, elementBytes, wideBytes, zero, replicate } = input;
-  const last = built.model.blocks.length + 1;
-  const block = part.units.find((unit) => kindOf(unit, last) === 'block');
+  const block = part.units.find((unit) => kindOf(unit, built) === 'block');
   if (block === undefined) return null;
   const ranks = copyRanks(layout, replicate);
-  const isExpert = part.isExpert;
+  const { isExpert } = part;
   const ranksOf = (parameter: Parameter): number => (isExpert(parameter) ? ranks.experts : ranks.all);
   const flats: Flat[] = layFlats(
     [block],
@@ -324,10 +342,9 @@ export function besideRing({ part, built, layout, microBatches }: TrafficInput, 
   const { share } = part;
   if (share?.mode !== 'ring') return 0;
   const { heads, headSize } = attentionSizes(built);
-  const last = built.model.blocks.length + 1;
   const macs = (part.sequences * heads * headSize * part.length ** 2 * share.parts) / layout.degrees.tp;
   const times = part.units
-    .filter((unit) => kindOf(unit, last) === 'block')
+    .filter((unit) => kindOf(unit, built) === 'block')
     .reduce((sum, unit) => sum + forwardsOf(unit) + 2.5, 0);
   return (2 * macs * times * microBatches) / computeFlops;
 }

@@ -20,7 +20,10 @@ export interface TierForecast {
   readonly otherBytes: number;
 }
 
-/** What the step spends its time on. `link`: PCIe. `norm`: updates that can begin once it is known, and must be over when their unit is due. `waiting`: no resource is busy, dependencies follow each other. */
+/**
+ * What the step spends its time on. `link`: PCIe. `norm`: updates that can begin once it is known, and must be over when their unit is
+ * due. `waiting`: no resource is busy, dependencies follow each other.
+ */
 export type Limiter = 'compute' | 'link' | 'host memory' | 'disk' | 'host optimizer' | 'norm' | 'waiting';
 
 /** The answer of `tierra plan`. */
@@ -29,7 +32,10 @@ export interface Forecast {
   readonly stepSeconds: number;
   readonly computeSeconds: number;
   readonly limiter: Limiter;
-  /** No schedule of these moves is faster: the resource that would be busy longest if nothing waited, or the window of the norm, at contended rates. */
+  /**
+   * No schedule of these moves is faster, at contended rates: the resource that would be busy longest if nothing waited, or the window
+   * of the norm.
+   */
   readonly bound: { readonly by: Limiter; readonly seconds: number };
   readonly tokensPerSecond: number;
   /** Bytes written to disk by one step: what wears a drive out. */

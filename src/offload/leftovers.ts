@@ -19,8 +19,7 @@ export const measuringFolder = (folder: string): string => mkdtempSync(path.join
 /** Removes folders of processes that were killed while they measured. */
 export function sweepMeasurements(folder: string): void {
   for (const name of namesIn(folder)) {
-    const owner = /^\.tierra-measure-(\d+)-/.exec(name)?.[1];
-    if (owner === undefined || isAlive(Number(owner))) continue;
+    if (!name.startsWith(prefix) || isAlive(Number.parseInt(name.slice(prefix.length), 10))) continue;
     const left = path.join(folder, name);
     rmSync(left, { recursive: true, force: true });
     noteLeftovers([left]);

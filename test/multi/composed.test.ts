@@ -31,7 +31,10 @@ const nameOf = (model: string, parallel: Parallel, memory?: string): string =>
     ...(memory ? [`on ${memory}`] : []),
   ].join(', ');
 const mesh = (model: ModelName, parallel: Parallel, memory?: keyof typeof memories): MeshCase => ({
-  ...{ name: nameOf(model, parallel, memory), parallel, model, steps },
+  name: nameOf(model, parallel, memory),
+  parallel,
+  model,
+  steps,
   ...(memory === undefined ? {} : { memory: memories[memory] }),
 });
 

@@ -13,8 +13,15 @@ import type { OrderCase, OrderResults } from './scripts/gatherOrder.ts';
 const model = {
   architecture: 'gpt2' as const,
   config: {
-    ...{ n_embd: 32, n_layer: 4, n_head: 4, n_positions: 1024, vocab_size: 264 },
-    ...{ resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0, tie_word_embeddings: false },
+    n_embd: 32,
+    n_layer: 4,
+    n_head: 4,
+    n_positions: 1024,
+    vocab_size: 264,
+    resid_pdrop: 0,
+    embd_pdrop: 0,
+    attn_pdrop: 0,
+    tie_word_embeddings: false,
   },
 };
 

@@ -17,15 +17,29 @@ type Results = Readonly<Record<string, PlannedResult>>;
 const gpt2 = {
   architecture: 'gpt2' as const,
   config: {
-    ...{ n_embd: 32, n_layer: 3, n_head: 4, n_positions: 16, vocab_size: 264 },
-    ...{ resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0, tie_word_embeddings: false },
+    n_embd: 32,
+    n_layer: 3,
+    n_head: 4,
+    n_positions: 16,
+    vocab_size: 264,
+    resid_pdrop: 0,
+    embd_pdrop: 0,
+    attn_pdrop: 0,
+    tie_word_embeddings: false,
   },
 };
 const qwen = {
   architecture: 'qwen3' as const,
   config: {
-    ...{ hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2, num_attention_heads: 4, head_dim: 8 },
-    ...{ num_key_value_heads: 2, vocab_size: 264, max_position_embeddings: 16, tie_word_embeddings: false },
+    hidden_size: 32,
+    intermediate_size: 48,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    head_dim: 8,
+    num_key_value_heads: 2,
+    vocab_size: 264,
+    max_position_embeddings: 16,
+    tie_word_embeddings: false,
   },
 };
 
@@ -41,9 +55,19 @@ const configOf = (changes: ConfigInput): ConfigInput =>
 const mixtral = {
   architecture: 'mixtral' as const,
   config: {
-    ...{ hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2, num_attention_heads: 4, head_dim: 8 },
-    ...{ num_key_value_heads: 2, vocab_size: 264, max_position_embeddings: 16, tie_word_embeddings: false },
-    ...{ num_local_experts: 4, num_experts_per_tok: 2, sliding_window: null, expert_capacity_factor: 1.25 },
+    hidden_size: 32,
+    intermediate_size: 48,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    head_dim: 8,
+    num_key_value_heads: 2,
+    vocab_size: 264,
+    max_position_embeddings: 16,
+    tie_word_embeddings: false,
+    num_local_experts: 4,
+    num_experts_per_tok: 2,
+    sliding_window: null,
+    expert_capacity_factor: 1.25,
   },
 };
 

@@ -42,8 +42,11 @@ export function sharedAttentionVolume(
   const around = 2 * away * keys;
   if (mode === 'scores') {
     return {
-      ...{ forward: around, backward: 2 * around, wide: 0 },
-      ...{ forwardMessages: 2 * away, backwardMessages: 2 * away + 2 },
+      forward: around,
+      backward: 2 * around,
+      wide: 0,
+      forwardMessages: 2 * away,
+      backwardMessages: 2 * away + 2,
     };
   }
   return { forward: around, backward: around, wide: around, forwardMessages: away, backwardMessages: 2 * away };

@@ -400,9 +400,9 @@ export class PipelineRunner<Batch> {
 
 /** A sum over ranks goes to the store once; its moments are as many as those of every other use. */
 const handOvers = ({ index }: Unit, microBatches: number): VisitOrder['visits'] =>
-  Array.from({ length: microBatches }, (_, microBatch) => ({
-    ...{ pass: 'backward' as const, unit: index, microBatch, part: 'backward' as const },
-  }));
+  Array.from({ length: microBatches }, (_, microBatch) => {
+    return { pass: 'backward', unit: index, microBatch, part: 'backward' };
+  });
 
 /** Shapes and types of a batch's tensors: with the same ones, the same forms cross the edges. */
 function batchForm(batch: unknown): string {

@@ -79,7 +79,8 @@ export class ShardedStore implements ParameterStore {
     this.#shards = shards;
     const computing = units.filter(({ gradientsOnly }) => !gradientsOnly);
     const rooms = {
-      ...{ units: computing, flatsOf: (unit: number) => shards.flatsOf(unit) },
+      units: computing,
+      flatsOf: (unit: number) => shards.flatsOf(unit),
       ranksOf: (flat: Flat) => shards.placeOf(flat).size,
     };
     const roomOptions = { ...rooms, elementBytes: dtypeBytes(dtype) };
@@ -94,7 +95,7 @@ export class ShardedStore implements ParameterStore {
         units: shards.units,
         groupOf: (shard: Parameter) => shards.flatOf(shard).group,
         values: shardValues(shards, options.values, this.#wide),
-        norms: new ShardNorms({ ...{ shards, groups, device, threads }, parameters: trainable, ...agreement }),
+        norms: new ShardNorms({ shards, groups, device, threads, parameters: trainable, ...agreement }),
         takenBytes: this.#room.bytes,
       });
     } catch (error) {

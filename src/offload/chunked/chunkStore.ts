@@ -311,10 +311,10 @@ export class ChunkStore implements ParameterStore {
     let deviceUpdate: DeviceUpdate | undefined;
     try {
       walker.enter(normMoment);
-      awaitUnmeasured(this.#norms, planned);
+      const unmeasured = awaitUnmeasured(this.#norms, planned);
       walker.beginCompute();
       deviceUpdate = new DeviceUpdate(planned, this.#options, settings);
-      takeUnmeasured(this.#norms, planned, this.#options.dtype, deviceUpdate.gradients);
+      takeUnmeasured(this.#norms, planned, this.#options.dtype, unmeasured, deviceUpdate.gradients);
       const failed = native().failed(walker.executor);
       if (failed !== null) throw failed;
       return deviceUpdate;

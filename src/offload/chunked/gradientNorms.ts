@@ -49,23 +49,30 @@ export function takeSummedNorms(
   }
 }
 
-/** Waits for the gradients that were not measured on the way, wherever they rest. */
-export function awaitUnmeasured(norms: GradientNorms, planned: Planned): void {
-  const chunks = new Set(unmeasured(norms, planned).map(({ chunk }) => chunk));
+/** Waits for the gradients that were not measured on the way, wherever they rest, and says whose they are. */
+export function awaitUnmeasured(norms: GradientNorms, planned: Planned): readonly ChunkPlan[] {
+  const found = unmeasured(norms, planned);
+  const chunks = new Set(found.map(({ chunk }) => chunk));
   planned.walker.waitFor(
     planned.plan.tickets.filter(
       ({ chunk, kind, cause }) => kind === 'gradient' && cause !== 'park' && chunks.has(chunk),
     ),
     'norm',
   );
+  return found;
 }
 
-/** Their norms: of those `atHand` on the compute device in one call, of the others where the update finds them. */
-export function takeUnmeasured(norms: GradientNorms, planned: Planned, dtype: Dtype, atHand: readonly AtHand[]): void {
-  const { plan, map, homes, tiers, views } = planned;
+/** Norms of `chunks`: of those `atHand` on the compute device in one call, of the others where the update finds them. */
+export function takeUnmeasured(
+  norms: GradientNorms,
+  { plan, map, homes, tiers, views }: Planned,
+  dtype: Dtype,
+  chunks: readonly ChunkPlan[],
+  atHand: readonly AtHand[],
+): void {
   const rest = stateDtype(dtype);
   const type = accumulates(plan) ? rest : dtype;
-  const elsewhere = unmeasured(norms, planned).filter(({ update }) => update !== 'device');
+  const elsewhere = chunks.filter(({ update }) => update !== 'device');
   const unknown = atHand.filter(({ parameter }) => !norms.has(parameter));
   scope(() =>
     noGrad(() =>
@@ -99,8 +106,8 @@ export interface AtHand {
 /** Chunks whose gradients have several parts, are sums, or stay on the compute device. */
 function unmeasured(norms: GradientNorms, { plan, map }: Planned): readonly ChunkPlan[] {
   const isKnown = (chunk: ChunkId): boolean => norms.has(map.parameters[map.layout.chunks[chunk]!.parameters[0]!.id]!);
-  const isLate = ({ gradients, update }: ChunkPlan): boolean =>
-    gradients.length > 1 || accumulates(plan) || update === 'device';
+  const areSums = accumulates(plan);
+  const isLate = ({ gradients, update }: ChunkPlan): boolean => gradients.length > 1 || areSums || update === 'device';
   return plan.chunks.filter((chunk) => chunk.update !== 'none' && isLate(chunk) && !isKnown(chunk.chunk));
 }
 

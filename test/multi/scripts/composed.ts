@@ -44,8 +44,14 @@ export interface MeshResult {
 const rows = 4;
 const accumulate = 2;
 const gpt = {
-  ...{ n_embd: 32, n_layer: 2, n_head: 4, n_positions: 16, vocab_size: 61 },
-  ...{ resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 },
+  n_embd: 32,
+  n_layer: 2,
+  n_head: 4,
+  n_positions: 16,
+  vocab_size: 61,
+  resid_pdrop: 0,
+  embd_pdrop: 0,
+  attn_pdrop: 0,
 };
 const models = {
   gpt: { architecture: 'gpt2', config: { ...gpt, tie_word_embeddings: false } },
@@ -54,16 +60,29 @@ const models = {
   llama: {
     architecture: 'llama',
     config: {
-      ...{ hidden_size: 32, intermediate_size: 48, num_hidden_layers: 3, num_attention_heads: 4 },
-      ...{ num_key_value_heads: 2, vocab_size: 61, max_position_embeddings: 16 },
+      hidden_size: 32,
+      intermediate_size: 48,
+      num_hidden_layers: 3,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      vocab_size: 61,
+      max_position_embeddings: 16,
     },
   },
   mixtral: {
     architecture: 'mixtral',
     config: {
-      ...{ hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4 },
-      ...{ num_key_value_heads: 2, vocab_size: 61, max_position_embeddings: 16, sliding_window: null },
-      ...{ num_local_experts: 4, num_experts_per_tok: 2, router_aux_loss_coef: 0.05 },
+      hidden_size: 16,
+      intermediate_size: 24,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      vocab_size: 61,
+      max_position_embeddings: 16,
+      sliding_window: null,
+      num_local_experts: 4,
+      num_experts_per_tok: 2,
+      router_aux_loss_coef: 0.05,
     },
   },
 } as const;

@@ -39,7 +39,9 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const plans: PlanSummary[] = [];
   const engine: Engine<TokenBatch, Tensor> = initialize({
-    ...{ context, model, ranks },
+    context,
+    model,
+    ranks,
     observer: { planned: (made) => plans.push(made) },
   });
   engine.train();

@@ -119,7 +119,10 @@ describe('the best mesh', () => {
     expect(active).toBeLessThan(13.5);
     // In nodes of one GPU there is no tensor group.
     const proposed = proposeMesh({
-      ...{ model: mixture, batch: 64, sequence: 4096, sequenceModes: [] },
+      model: mixture,
+      batch: 64,
+      sequence: 4096,
+      sequenceModes: [],
       cluster: cluster(64, { gpusPerNode: 1, networkBandwidth: 300 * GB }),
     });
     expect(proposed.best.mesh.ep).toBeGreaterThan(1);

@@ -5,7 +5,8 @@ import { findingsOf, type RankFacts, readyText } from '../../../src/dist/launch/
 const versions = { tierra: '0.1.0', node: '20.19.0', libtorch: '2.11.0', 'addon contract': '40', backend: 'nccl' };
 const rank = (number: number, changes: Partial<RankFacts> = {}): RankFacts => ({
   ...{ rank: number, host: number < 2 ? 'a' : 'b', versions, devices: 2, device: `cuda:${number % 2}` },
-  ...{ clockMs: 0, clockErrorMs: 1 },
+  clockMs: 0,
+  clockErrorMs: 1,
   ...changes,
 });
 const bandwidth = { bytes: 1 << 24, seconds: 0.001, ranks: 4 };
