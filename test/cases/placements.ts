@@ -9,14 +9,19 @@ import type { Tier } from '../../src/memory/types.ts';
 
 export type MemoryInput = NonNullable<ConfigInput['memory']>;
 
-/** What a model takes: measured by planning it with room for everything. */
-export interface ModelBytes {
+/** What a model takes in one order of its micro-batches: measured by planning it with room for everything. */
+export interface OrderBytes {
   /** Activations, workspace and all else that is no chunk. */
   readonly other: number;
   /** Parameters, states and sums of gradients of all chunks. */
   readonly chunks: number;
   /** Host memory without which nothing works beside a tight GPU, however large the disk. */
   readonly leastHost: number;
+}
+
+/** In the horizontal order, and in the vertical one where that is possible. */
+export interface ModelBytes extends OrderBytes {
+  readonly vertical: OrderBytes | null;
 }
 
 export interface PlacementCase {
@@ -30,9 +35,9 @@ export interface PlacementCase {
 }
 
 const ample = '1GiB';
-export const tightGpu = ({ other, chunks }: ModelBytes): number => other + Math.round(0.25 * chunks);
-/** In the vertical order every micro-batch has activations between units. */
-const verticalGpu = ({ other, chunks }: ModelBytes): number => Math.round(2.3 * other + 0.4 * chunks);
+export const tightGpu = ({ other, chunks }: OrderBytes): number => other + Math.round(0.25 * chunks);
+/** Sums of gradients of all micro-batches come back with a unit's parameters: the largest unit needs more room. */
+export const verticalGpu = ({ other, chunks }: OrderBytes): number => other + Math.round(0.35 * chunks);
 const swap = (folder: string) => ({ path: folder, size: ample });
 
 /** How many trainable chunks have their parameters, their states, on `tier`, or are updated in `mode`. */
@@ -92,7 +97,7 @@ export const placements: readonly PlacementCase[] = [
     }),
     check(plan) {
       expect(statesOn(plan, 'nvme')).toBeGreaterThanOrEqual(trained(plan) / 2);
-      expect(homesOn(plan, 'nvme')).toBeGreaterThanOrEqual(trained(plan) / 2);
+      expect(homesOn(plan, 'nvme')).toBeGreaterThanOrEqual(trained(plan) / 3);
       expect(plan.tickets.some(({ cause }) => cause === 'home')).toBe(true);
     },
   },
@@ -125,7 +130,7 @@ export const placements: readonly PlacementCase[] = [
   {
     name: 'vertical',
     vertical: true,
-    memory: (bytes) => ({ gpu: verticalGpu(bytes), cpu: ample, accumulation: 'vertical' }),
+    memory: ({ vertical }) => ({ gpu: verticalGpu(vertical!), cpu: ample, accumulation: 'vertical' }),
     check(plan) {
       expect(plan.moments.filter(({ pass }) => pass === 'forward').every(({ microBatch }) => microBatch < 0)).toBe(
         true,
@@ -136,9 +141,9 @@ export const placements: readonly PlacementCase[] = [
   {
     name: 'vertical, states on disk',
     vertical: true,
-    memory: (bytes, folder) => ({
-      gpu: verticalGpu(bytes),
-      cpu: Math.round(1.2 * bytes.leastHost),
+    memory: ({ vertical }, folder) => ({
+      gpu: verticalGpu(vertical!),
+      cpu: Math.round(1.03 * vertical!.leastHost),
       nvme: swap(folder),
       accumulation: 'vertical',
     }),

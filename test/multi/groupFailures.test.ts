@@ -1,6 +1,7 @@
 /** A rank that dies, hangs or does something else: the others say which, and nobody aborts or hangs. */
 import { describe, expect, it } from 'vitest';
 import { nativeIsBuilt } from '../../src/native/load.ts';
+import { freePort } from '../freePort.ts';
 import { type RankEnd, startRanks } from './ranks.ts';
 
 const script = 'scripts/failing.ts';
@@ -58,8 +59,10 @@ describe.skipIf(!nativeIsBuilt())('when a rank fails', () => {
   });
 
   it('throws by itself: its own error is its own, the others point at it', async () => {
-    const ends = await startRanks(2, script, { input: 'ends with a failure', external: false }).ended;
-    expect(ends[1]!.error).toContain('a defect of rank 1');
+    const ends = await startRanks(2, script, { input: 'ends with a failure', storePort: await freePort() }).ended;
+    const { code, signal, error, output } = ends[1]!;
+    expect(error, `exit code ${code}, signal ${signal}: ${output}`).toBeDefined();
+    expect(error).toContain('a defect of rank 1');
     expect(seen(ends[0]).message).toContain('No word from rank 1');
   });
 });

@@ -15,8 +15,8 @@ export interface RanksOptions {
   /** Of collectives; the whole run has a minute more. Default 60. */
   readonly timeoutSeconds?: number;
   readonly env?: Readonly<Record<string, string>>;
-  /** False: rank 0 serves the store. */
-  readonly external?: boolean;
+  /** Where rank 0 serves the store; without it the test does. */
+  readonly storePort?: number;
 }
 
 export interface RankEnd {
@@ -43,11 +43,9 @@ const root = path.resolve(import.meta.dirname, '../..');
 /** Starts `size` ranks of `script` (a path, or a name in this folder). */
 export function startRanks(size: number, script: string, options: RanksOptions = {}): RunningRanks {
   const timeoutSeconds = options.timeoutSeconds ?? 60;
-  const external = options.external ?? true;
-  const store = openStore({ host: '127.0.0.1', port: 0, server: true, timeoutSeconds });
-  // Not served here, but known to be free a moment ago: the number that the store just had.
-  const port = store.port;
-  if (!external) store.dispose();
+  const external = options.storePort === undefined;
+  const store = external ? openStore({ host: '127.0.0.1', port: 0, server: true, timeoutSeconds }) : null;
+  const port = options.storePort ?? store!.port;
   const world = (rank: number): object => ({
     launcher: 'tierra',
     rank,
@@ -77,7 +75,7 @@ export function startRanks(size: number, script: string, options: RanksOptions =
   const timer = setTimeout(() => kill(children), (timeoutSeconds + 60) * 1000);
   const ended = Promise.all(ends).finally(() => {
     clearTimeout(timer);
-    if (external) store.dispose();
+    store?.dispose();
   });
   const marked = (rank: number, name: string): Promise<void> =>
     new Promise((resolve, reject) => {

@@ -20,10 +20,18 @@ import {
   type ValueSource,
 } from '../../src/nn/index.ts';
 import { crossEntropy } from '../../src/nn/losses.ts';
+import { isSequenceModel } from '../../src/nn/sequence.ts';
 import { ChunkStore } from '../../src/offload/chunked/chunkStore.ts';
 import { ops, scope, type Tensor } from '../../src/tensor/index.ts';
 import { tinyGpt2 } from '../cases/models.ts';
-import { type MemoryInput, type ModelBytes, type PlacementCase, tightGpu } from '../cases/placements.ts';
+import {
+  type MemoryInput,
+  type ModelBytes,
+  type OrderBytes,
+  type PlacementCase,
+  tightGpu,
+  verticalGpu,
+} from '../cases/placements.ts';
 import { settings, tokens, where } from './engineSupport.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: an engine of any model
@@ -114,15 +122,21 @@ export function planOf(engine: AnyEngine): Plan {
   return engine.store.plan;
 }
 
-/** What the scenario's model takes, measured by planning it with room for everything, and with none. */
+/** What the scenario's model takes in each order of its micro-batches, measured by planning it with room for everything, and with none. */
 export function measure(scenario: Scenario): ModelBytes {
+  const isVertical = (scenario.config.train?.accumulate ?? 1) > 1 && isSequenceModel(scenario.model());
+  const horizontal = measureOrder(scenario, 'horizontal');
+  return { ...horizontal, vertical: isVertical ? measureOrder(scenario, 'vertical') : null };
+}
+
+function measureOrder(scenario: Scenario, accumulation: 'horizontal' | 'vertical'): OrderBytes {
   const batch = batchOf(0);
-  const all = start(scenario, { gpu: '1GiB', cpu: '1GiB' });
+  const all = start(scenario, { gpu: '1GiB', cpu: '1GiB', accumulation });
   try {
     all.prepare(batch);
     const { otherBytes, arenaBytes } = planOf(all);
     const whole = { other: otherBytes.gpu, chunks: arenaBytes.gpu, leastHost: 0 };
-    return { ...whole, leastHost: leastHost(scenario, whole, batch) };
+    return { ...whole, leastHost: leastHost(scenario, whole, accumulation, batch) };
   } finally {
     all.dispose();
     drop(batch);
@@ -130,9 +144,16 @@ export function measure(scenario: Scenario): ModelBytes {
 }
 
 /** The least host memory that works beside a tight GPU and a large disk: what the planner asks for when it has almost none. */
-function leastHost(scenario: Scenario, bytes: ModelBytes, batch: TokenBatch): number {
+function leastHost(
+  scenario: Scenario,
+  bytes: OrderBytes,
+  accumulation: 'horizontal' | 'vertical',
+  batch: TokenBatch,
+): number {
   return withFolder((path) => {
-    const engine = start(scenario, { gpu: tightGpu(bytes), cpu: '4KiB', nvme: { path, size: '1GiB' } });
+    const nvme = { path, size: '1GiB' };
+    const gpu = accumulation === 'vertical' ? verticalGpu(bytes) : tightGpu(bytes);
+    const engine = start(scenario, { gpu, cpu: '4KiB', nvme, accumulation });
     try {
       engine.prepare(batch);
     } catch (error) {

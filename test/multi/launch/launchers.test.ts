@@ -1,11 +1,11 @@
 /** The same script under every launcher: real ones where they are installed, else with the variables that they set. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { native, nativeIsBuilt } from '../../../src/native/load.ts';
 import { program } from '../../compiled.ts';
+import { freePort } from '../../freePort.ts';
 import { type Ended, start, tierra } from './support.ts';
 
 const file = path.join(import.meta.dirname, 'anywhere.ts');
@@ -42,14 +42,6 @@ function expectRanks(ends: readonly Ended[], launcher: string, size: number, loc
     ),
   );
 }
-
-const freePort = (): Promise<string> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(String(port)));
-    });
-  });
 
 /** One process for each set of variables, as a launcher on several nodes would start them. */
 const byHand = (all: readonly Record<string, string>[]): Promise<Ended[]> =>
@@ -127,7 +119,7 @@ describe.skipIf(skips.all !== '')('one script', () => {
   });
 
   it('with the variables of Kubernetes’ PyTorch operator, one rank a pod', async () => {
-    const port = await freePort();
+    const port = String(await freePort());
     const pods = [0, 1].map((rank) => ({
       KUBERNETES_SERVICE_HOST: '10.0.0.1',
       RANK: String(rank),
@@ -140,7 +132,7 @@ describe.skipIf(skips.all !== '')('one script', () => {
   });
 
   it('with the variables of an indexed Job', async () => {
-    const port = await freePort();
+    const port = String(await freePort());
     const pods = [0, 1].map((rank) => ({
       JOB_COMPLETION_INDEX: String(rank),
       WORLD_SIZE: '2',

@@ -1,10 +1,10 @@
 /** `tierra run` over the system's ssh: a real sshd on loopback addresses, with a key and a configuration of its own. */
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../freePort.ts';
 import { isAlive, linesOf, scratch, script, tierra, until } from './support.ts';
 
 const sshd = ['/usr/sbin/sshd', '/usr/local/sbin/sshd'].find((file) => existsSync(file));
@@ -25,7 +25,8 @@ async function cluster(): Promise<Cluster> {
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file(name)]);
   }
   execFileSync('cp', [file('userKey.pub'), file('authorized')]);
-  const port = await freePort();
+  // sshd cannot be handed a socket.
+  const port = await freePort(hosts[0]);
   writeFileSync(
     file('sshConfig'),
     `Host *\n  IdentityFile ${file('userKey')}\n  IdentitiesOnly yes\n  UserKnownHostsFile ${file('known')}\n  StrictHostKeyChecking accept-new\n  LogLevel ERROR\n`,
@@ -59,15 +60,6 @@ async function cluster(): Promise<Cluster> {
     stop: (host) => void servers.get(host)!.kill('SIGKILL'),
   };
 }
-
-/** sshd cannot be handed a socket. */
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, hosts[0], () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 
 const why = sshd === undefined ? 'sshd is not installed (openssh-server)' : '';
 if (why !== '') console.log(`skipped: ${why}`);

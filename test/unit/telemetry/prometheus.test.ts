@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { PrometheusRecord } from '../../../src/telemetry/prometheus/prometheusRecord.ts';
+import { freePort } from '../../freePort.ts';
 import { row } from '../runStore/support.ts';
 
 const run = { name: 'a', totalSteps: 9, completedSteps: 2, parameters: 1, device: 'cpu', precision: 'fp32' };
@@ -98,15 +99,6 @@ const ask = (port: number, url: string, headers: Record<string, string> = {}, me
       .on('error', reject)
       .end();
   });
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => probe.once('listening', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 it('a port of this machine alone answers with the same text, and only to its own name', async () => {
   const port = await freePort();
