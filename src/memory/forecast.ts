@@ -1,6 +1,6 @@
 import type { Layout } from './layout.ts';
-import type { Machine } from './machine.ts';
-import { lanes, type Plan, type UpdateMode } from './plan.ts';
+import type { LinkRate, Machine } from './machine.ts';
+import { type ChunkPlan, lanes, type Plan } from './plan.ts';
 import type { Trace } from './trace.ts';
 import { type PerTier, type Tier, tiers } from './types.ts';
 
@@ -120,14 +120,14 @@ function limiterOf({ forecast }: Plan, machine: Machine): Limiter {
 function boundOf(plan: Plan, layout: Layout, machine: Machine, trace: Trace): Forecast['bound'] {
   const { computeSeconds, busySeconds, movedBytes } = plan.forecast;
   const traffic = lanes.reduce((sum, lane) => sum + movedBytes[lane], 0);
-  const { toDevice, toHost, hostDramBytes } = machine;
+  const { toDevice, toHost, fromDisk, toDisk, hostDramBytes } = machine;
   const needs: readonly (readonly [Limiter, number])[] = [
     ['compute', computeSeconds],
     ['host memory', traffic / hostDramBytes],
     ['host optimizer', busySeconds.update],
-    ['norm', computeSeconds + Math.max(0, deferredSeconds(plan, layout) - firstForwardSeconds(trace))],
-    ['link', Math.max(movedBytes.toDevice / toDevice.together, movedBytes.toHost / toHost.together)],
-    ['disk', diskSeconds(movedBytes.read, movedBytes.write, machine)],
+    ['norm', computeSeconds + Math.max(0, afterNormSeconds(plan, layout, machine) - firstForwardSeconds(trace))],
+    ['link', bothWaysSeconds(movedBytes.toDevice, toDevice, movedBytes.toHost, toHost)],
+    ['disk', bothWaysSeconds(movedBytes.read, fromDisk, movedBytes.write, toDisk)],
   ];
   const [by, seconds] = needs.reduce((most, next) => (next[1] > most[1] ? next : most));
   return { by, seconds };
@@ -135,21 +135,28 @@ function boundOf(plan: Plan, layout: Layout, machine: Machine, trace: Trace): Fo
 
 /**
  * Both ways at once for as long as both have something to move, and the rest alone: steps of which forward only reads do that. Or one after
- * the other, should the disk be so bad at both that this is faster.
+ * the other, should both at once be so bad that this is faster.
  */
-function diskSeconds(readBytes: number, writeBytes: number, { fromDisk, toDisk }: Machine): number {
-  const both = Math.min(readBytes / fromDisk.together, writeBytes / toDisk.together);
-  const readAlone = (readBytes - both * fromDisk.together) / fromDisk.alone;
-  const writeAlone = (writeBytes - both * toDisk.together) / toDisk.alone;
-  return Math.min(both + readAlone + writeAlone, readBytes / fromDisk.alone + writeBytes / toDisk.alone);
+function bothWaysSeconds(there: number, thereRate: LinkRate, back: number, backRate: LinkRate): number {
+  const both = Math.min(there / thereRate.together, back / backRate.together);
+  const thereAlone = (there - both * thereRate.together) / thereRate.alone;
+  const backAlone = (back - both * backRate.together) / backRate.alone;
+  return Math.min(both + thereAlone + backAlone, there / thereRate.alone + back / backRate.alone);
 }
 
-/** What the host optimizer does once the norm is known. */
-function deferredSeconds({ chunks, forecast }: Plan, layout: Layout): number {
-  const elements = (modes: readonly UpdateMode[]): number =>
-    chunks.reduce((sum, { chunk, update }) => sum + (modes.includes(update) ? layout.chunks[chunk]!.elements : 0), 0);
-  const all = elements(['deferred', 'speculated', 'immediate']);
-  return all === 0 ? 0 : (forecast.busySeconds.update * elements(['deferred'])) / all;
+/**
+ * What lies between a step's norm and the end of the next forward: updates that waited for it, and the way of all new parameters to the
+ * compute device. Host memory carries both.
+ */
+function afterNormSeconds({ chunks, forecast, types }: Plan, layout: Layout, { hostDramBytes }: Machine): number {
+  const elementsOf = (found: readonly ChunkPlan[]): number =>
+    found.reduce((sum, { chunk }) => sum + layout.chunks[chunk]!.elements, 0);
+  const onHost = chunks.filter(({ update }) => update !== 'none' && update !== 'device');
+  if (onHost.length === 0) return 0;
+  const deferred = elementsOf(onHost.filter(({ update }) => update === 'deferred')) / elementsOf(onHost);
+  const fetchedBytes = types.computeBytes * elementsOf(onHost.filter(({ resident }) => !resident));
+  const { busySeconds, movedBytes } = forecast;
+  return Math.max(deferred * busySeconds.update, (deferred * movedBytes.update + fetchedBytes) / hostDramBytes);
 }
 
 /** Compute behind which it can be done: every unit is used there. */

@@ -103,6 +103,10 @@ export class TraceHost implements UnitHost {
 
   /** The bytes go to a buffer aside, so that the peaks are those of a step that parks. */
   park(tensor: Tensor): void {
+    this.#aside(() => this.#takeAway(tensor));
+  }
+
+  #takeAway(tensor: Tensor): void {
     const bytes = new Uint8Array(native().info(tensor.handle).storageBytes);
     const index = this.#parkedCount++;
     if (bytes.length === 0) return;
@@ -117,12 +121,24 @@ export class TraceHost implements UnitHost {
     const away = this.#away.get(tensor);
     if (away === undefined) return;
     this.#away.delete(tensor);
-    const { index, bytes } = away;
+    this.#aside(() => this.#bringBack(tensor, away));
+  }
+
+  #bringBack(tensor: Tensor, { index, bytes }: Away): void {
     const arena = native().storageMake(tensor.handle, bytes.length);
     native().arenaWrite(arena, 0, bytes);
     native().storageGive(tensor.handle, arena);
     this.parked.push({ kind: 'unpark', index, bytes: bytes.length });
     this.#unparkedBytes += bytes.length;
+  }
+
+  /** Runs `body` outside of the unit's time: in a step the copy lanes do it while others compute. */
+  #aside(body: () => void): void {
+    native().synchronize(this.#device);
+    const began = performance.now();
+    body();
+    native().synchronize(this.#device);
+    this.#began += performance.now() - began;
   }
 
   /** Watches once more: what was seen so far is dropped. */
