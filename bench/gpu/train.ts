@@ -19,7 +19,8 @@ import { buildModel, type LanguageModel, type TokenBatch } from '../../src/model
 import { native } from '../../src/native/load.ts';
 import type { MovementReport } from '../../src/offload/observer.ts';
 import { PlainProgress } from '../../src/telemetry/index.ts';
-import { ops, type Tensor } from '../../src/tensor/index.ts';
+import type { Tensor } from '../../src/tensor/index.ts';
+import { quickValues, randomTokens } from './inputs.ts';
 
 interface Row {
   readonly label: string;
@@ -64,7 +65,8 @@ const model: LanguageModel = built.model;
 const progress = new PlainProgress(process.stderr, { logEvery: 1 });
 const observation = observe(context.config, progress);
 const { observer } = observation;
-const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values: quickValues, observer });
+const values = quickValues(context.dtype, context.device);
+const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values, observer });
 const saves: SaveReport[] = [];
 const checkpointer = new Checkpointer(
   engine,
@@ -77,15 +79,6 @@ const checkpointer = new Checkpointer(
   },
 );
 
-/** Normal values made on the device: a benchmark need not wait for keyed ones. */
-function quickValues(parameter: { readonly shape: readonly number[] }) {
-  const dtype = precision === 'fp32' ? 'float32' : precision === 'bf16' ? 'bfloat16' : 'float16';
-  const tensor = ops.empty(parameter.shape, { dtype, device: context.device });
-  if (parameter.shape.length === 1) ops.fillInPlace(tensor, 1);
-  else ops.normalInPlace(tensor, 0, 0.02);
-  return tensor;
-}
-
 /** Numbers that both families keep, under Hugging Face's names. */
 const shape = built.hfConfig as Readonly<Record<string, number | boolean | undefined>>;
 const number = (...names: readonly string[]): number => Number(names.map((name) => shape[name]).find(Boolean));
@@ -97,12 +90,6 @@ const vocabulary = number('vocab_size') || 50_257;
 const tied = row.preset.startsWith('gpt2') || shape.tie_word_embeddings === true;
 const positions = row.preset.startsWith('gpt2') ? length * width : 0;
 
-function tokens(): TokenBatch {
-  const data = BigInt64Array.from({ length: batch * length }, () => BigInt(Math.floor(Math.random() * vocabulary)));
-  const ids = ops.fromArray(data, [batch, length], { device: context.device });
-  return { ids, labels: ids };
-}
-
 const times: number[] = [];
 /** From the start of the process to the beginning of the first step, which places everything, and to its end. */
 let startSeconds = 0;
@@ -110,6 +97,7 @@ let firstSeconds = 0;
 const losses: number[] = [];
 let clipped = 0;
 let cudaAllocations = 0;
+const tokens = (): TokenBatch => randomTokens(batch, length, vocabulary, context.device);
 const data = Array.from({ length: steps }, () => Array.from({ length: microBatches }, tokens));
 native().synchronize(context.device);
 let ended = performance.now();

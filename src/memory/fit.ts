@@ -83,6 +83,17 @@ export function smallestChange(input: PlanInput): readonly BudgetChange[] {
 
 const growth = ({ fromBytes, toBytes }: BudgetChange): number => toBytes - fromBytes;
 
+/** In words that are enough when they are typed into a configuration, and differ from what is there now. */
+function wished({ fromBytes, toBytes }: BudgetChange): string {
+  const now = formatBytes(fromBytes);
+  const unit = toBytes >= GiB ? GiB : KiB * KiB;
+  const grains = toBytes >= 100 * unit ? 1 : 10;
+  const roundedUp = formatBytes((Math.ceil((grains * toBytes) / unit) * unit) / grains);
+  if (toBytes >= KiB * KiB && roundedUp !== now) return `${roundedUp} (now ${now})`;
+  const [name, grain] = fromBytes >= KiB * KiB ? ['MiB', KiB * KiB] : ['KiB', KiB];
+  return `${Math.ceil(toBytes / grain)} ${name} (now ${now})`;
+}
+
 /** The same error with the smallest change as its hint. */
 export function withSmallestChange(error: TierraError, input: PlanInput): TierraError {
   if (fits(input)) {
@@ -94,10 +105,7 @@ export function withSmallestChange(error: TierraError, input: PlanInput): Tierra
   }
   const changes = smallestChange(input);
   if (changes.length === 0) return error;
-  const wishes = changes.map(
-    ({ tier, fromBytes, toBytes }) =>
-      `${budgetSetting[tier]} to ${formatBytes(toBytes)} (now ${formatBytes(fromBytes)})`,
-  );
+  const wishes = changes.map((change) => `${budgetSetting[change.tier]} to ${wished(change)}`);
   return new TierraError('E_PLAN', error.message, {
     hint: `The smallest change that makes it fit: raise ${wishes.join(' and ')}.`,
     details: { ...error.details, changes },

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isTierraError } from '../../../src/core/errors.ts';
+import { parseBytes } from '../../../src/core/units.ts';
 import { fits, largestThat, planStep, smallestChange } from '../../../src/memory/index.ts';
 import { problems } from './arbitraries.ts';
 
@@ -22,6 +23,16 @@ describe('what would fit', () => {
         } catch (error) {
           if (!isTierraError(error, 'E_PLAN')) throw error;
           expect(error.hint).toMatch(/^The smallest change that makes it fit: raise memory\.(gpu|cpu|nvme\.size) to /);
+          const typed = [...error.hint!.matchAll(/([\d.]+ \w+) \(now ([\d.]+ \w+)\)/g)];
+          expect(typed.length).toBe(changes.length);
+          for (const [index, [, wanted, now]] of typed.entries()) {
+            expect(wanted).not.toBe(now);
+            const bytes = parseBytes(wanted!);
+            expect(bytes).toBeGreaterThanOrEqual(changes[index]!.toBytes);
+            expect(bytes).toBeLessThanOrEqual(
+              Math.max(1.11 * changes[index]!.toBytes, changes[index]!.toBytes + 2 ** 20),
+            );
+          }
         }
       }),
       { numRuns: 40 },
