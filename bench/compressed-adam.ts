@@ -51,6 +51,7 @@ const compressed = {
   root: zeros(elements, 'uint8').handle,
   mScales: zeros(blocks, 'float32').handle,
   rootScales: zeros(blocks, 'float32').handle,
+  weightOut: null,
 };
 
 const addon = native();

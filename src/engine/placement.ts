@@ -105,9 +105,17 @@ function createBelow(
     budgets: { ...budgets, gpu: roomBeside(takenBytes, budgets.gpu) },
     disk,
     policy: policyFor(memory),
+    states: config.optimizer.states,
     speculate: memory.speculate,
     ...(parks(memory.activations) ? { parkOn: memory.activations } : {}),
-    machine: measureMachine({ device, dtype, threads: context.threads, updateThreads: context.optimizerThreads, disk }),
+    machine: measureMachine({
+      device,
+      dtype,
+      states: config.optimizer.states,
+      threads: context.threads,
+      updateThreads: context.optimizerThreads,
+      disk,
+    }),
     ...(chunkSize === 'auto' ? {} : { chunkElements: Math.floor(chunkSize / dtypeBytes(dtype)) }),
   });
 }

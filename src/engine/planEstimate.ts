@@ -14,6 +14,7 @@ import {
   type PlanInput,
   parkingBytes,
   parkingNeed,
+  withCompressedStates,
 } from '../memory/index.ts';
 import { type BuiltModel, buildModel, type ModelSettings } from '../models/index.ts';
 import { nativeIsBuilt } from '../native/load.ts';
@@ -21,6 +22,7 @@ import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
 import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
+import { elementTypes } from '../offload/elementTypes.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
@@ -73,17 +75,27 @@ export function machineFor(
   config: Config,
   { described, measure }: PlanRequest,
 ): { machine: PlanMachine; dtype: Dtype } {
+  const { states } = config.optimizer;
   if (described !== null || !nativeIsBuilt()) {
     const device = config.device === 'cpu' ? 'cpu' : 'cuda:0';
     const { precision } = config;
     const dtype = precision === 'auto' ? (device === 'cpu' ? 'float32' : 'bfloat16') : dtypes[precision];
-    const machine = withEstimates(describeMachine(described ?? { name: 'this machine, not measured' }));
+    const whole = describeMachine(described ?? { name: 'this machine, not measured' });
+    const machine = withEstimates(states === 'compressed' ? withCompressedStates(whole) : whole);
     const source = described === null ? 'assumed' : 'described';
     return { machine: { ...machine, source, device, diskMeasured: false }, dtype };
   }
   const { device, dtype, threads, optimizerThreads } = launch(config, [], alone);
   const disk = diskFor(config.memory);
-  const measured = measureMachine({ device, dtype, threads, updateThreads: optimizerThreads, disk, again: measure });
+  const measured = measureMachine({
+    device,
+    dtype,
+    states,
+    threads,
+    updateThreads: optimizerThreads,
+    disk,
+    again: measure,
+  });
   return { machine: { ...measured, source: 'measured', device }, dtype };
 }
 
@@ -182,7 +194,7 @@ export function subjectOf(
   const input: PlanInput = {
     layout: map.layout,
     trace,
-    types: { computeBytes: dtypeBytes(dtype) as 2 | 4 | 8, stateBytes: dtypeBytes(state) as 4 | 8 },
+    types: elementTypes(dtype, config.optimizer.states),
     machine,
     budgets: budgetsOf(config, machine),
     reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu + (part?.takenBytes ?? 0) },

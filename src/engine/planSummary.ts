@@ -7,6 +7,8 @@ import {
   type Limiter,
   type PerTier,
   type Plan,
+  parameterBytes as parameterBytesOf,
+  stateBytes as stateBytesOf,
   type Tier,
   tiers,
 } from '../memory/index.ts';
@@ -137,9 +139,9 @@ function tierSummary(plan: Plan, { map }: PlanSubject, tier: Tier): TierSummary 
   let stateBytes = 0;
   let gradientBytes = 0;
   for (const { chunk, parameterHome, stateHome, parameter, gradients } of plan.chunks) {
-    const { elements } = map.layout.chunks[chunk]!;
-    if (parameterHome === tier) parameterBytes += elements * types.computeBytes;
-    if (stateHome === tier) stateBytes += 3 * elements * types.stateBytes;
+    const shape = map.layout.chunks[chunk]!;
+    if (parameterHome === tier) parameterBytes += parameterBytesOf(shape, types);
+    if (stateHome === tier) stateBytes += stateBytesOf(shape, types);
     for (const { slot } of gradients) {
       const place = slots[slot]!;
       if (place.tier === tier && slot !== parameter.slot && slot !== parameter.alternate) gradientBytes += place.bytes;

@@ -50,12 +50,6 @@ export const alignChunk = (elements: number): number => roundUp(elements, chunkQ
 export const parameterBytes = (chunk: { readonly elements: number }, types: ElementBytes): number =>
   chunk.elements * types.computeBytes;
 
-/** Bytes of a state chunk: master, first moment, second moment, contiguous in this order. 0 when frozen. */
-export const stateBytes = (
-  chunk: { readonly elements: number; readonly trainable: boolean },
-  types: ElementBytes,
-): number => (chunk.trainable ? 3 * chunk.elements * types.stateBytes : 0);
-
 /** Bytes of an accumulator over micro-batches, in the master's type. */
 export const accumulatorBytes = (chunk: { readonly elements: number }, types: ElementBytes): number =>
   chunk.elements * types.stateBytes;

@@ -1,6 +1,8 @@
+import { parameterBytes as parameterBytesOf } from './chunk.ts';
 import type { Layout } from './layout.ts';
 import type { LinkRate, Machine } from './machine.ts';
 import { type ChunkPlan, lanes, type Plan } from './plan.ts';
+import { stateBytes as stateBytesOf } from './statePlanes.ts';
 import type { Trace } from './trace.ts';
 import { type PerTier, type Tier, tiers } from './types.ts';
 
@@ -79,9 +81,9 @@ function tierForecast(plan: Plan, layout: Layout, tier: Tier): TierForecast {
   let parameterBytes = 0;
   let stateBytes = 0;
   for (const { chunk, parameterHome, stateHome } of plan.chunks) {
-    const { elements } = layout.chunks[chunk]!;
-    if (parameterHome === tier) parameterBytes += elements * plan.types.computeBytes;
-    if (stateHome === tier) stateBytes += 3 * elements * plan.types.stateBytes;
+    const shape = layout.chunks[chunk]!;
+    if (parameterHome === tier) parameterBytes += parameterBytesOf(shape, plan.types);
+    if (stateHome === tier) stateBytes += stateBytesOf(shape, plan.types);
   }
   const passingBytes = plan.slots.reduce(
     (sum, slot) => sum + (slot.tier === tier && /^(pool|staging)/.test(slot.label) ? slot.bytes : 0),

@@ -13,6 +13,7 @@ export * from './problem.ts';
 export * from './program.ts';
 export * from './reactive.ts';
 export * from './simulation.ts';
+export * from './statePlanes.ts';
 export * from './states.ts';
 export * from './trace.ts';
 export * from './tracer.ts';

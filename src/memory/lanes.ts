@@ -1,8 +1,8 @@
 import type { Machine } from './machine.ts';
 import type { Lane } from './plan.ts';
 
-/** Memory traffic per parameter at which `hostUpdateParameters` is measured: bf16 gradient in, fp32 state in and out, bf16 out. */
-const measuredTraffic = 28;
+/** Memory traffic of an update per parameter, where the machine does not say it: bf16 gradient in, fp32 state in and out, bf16 out. */
+const exactTraffic = 28;
 
 /**
  * Bytes per second of each busy lane, in the order `read, write, toDevice, toHost, update`. Copies slow down when others run,
@@ -23,11 +23,16 @@ export class LaneRates {
     if (lane === 'write') return machine.toDisk.alone;
     if (lane === 'toDevice') return machine.toDevice.alone;
     if (lane === 'toHost') return machine.toHost.alone;
-    return Math.min(machine.hostUpdateParameters * measuredTraffic, machine.hostDramBytes);
+    return Math.min(machine.hostUpdateParameters * (machine.hostUpdateBytes ?? exactTraffic), machine.hostDramBytes);
   }
 
-  /** Valid until the next call. */
-  of(busy: readonly boolean[]): Float64Array {
+  /** The update lane's rate while it adds up gradients. */
+  #sums(): number {
+    return Math.min(this.#machine.hostSumBytes ?? this.alone('update'), this.#machine.hostDramBytes);
+  }
+
+  /** Valid until the next call. `sums`: what the update lane does is adding up gradients. */
+  of(busy: readonly boolean[], sums = false): Float64Array {
     const rates = this.#rates;
     const machine = this.#machine;
     const [read, write, toDevice, toHost, update] = busy as [boolean, boolean, boolean, boolean, boolean];
@@ -35,7 +40,7 @@ export class LaneRates {
     rates[1] = write ? (read ? machine.toDisk.together : machine.toDisk.alone) : 0;
     rates[2] = toDevice ? (toHost || update ? machine.toDevice.together : machine.toDevice.alone) : 0;
     rates[3] = toHost ? (toDevice || update ? machine.toHost.together : machine.toHost.alone) : 0;
-    rates[4] = update ? this.alone('update') : 0;
+    rates[4] = update ? (sums ? this.#sums() : this.alone('update')) : 0;
     const wanted = rates[0] + rates[1] + rates[2] + rates[3] + rates[4];
     if (wanted > machine.hostDramBytes) {
       const scale = machine.hostDramBytes / wanted;

@@ -17,8 +17,12 @@ export interface Machine {
   /** All disks of the swap together. */
   readonly fromDisk: LinkRate;
   readonly toDisk: LinkRate;
-  /** Parameters the host optimizer updates when memory bandwidth is its own. */
+  /** Parameters the host optimizer updates, on states as the run keeps them, when memory bandwidth is its own. */
   readonly hostUpdateParameters: number;
+  /** Bytes of host memory that such an update of a parameter reads and writes; default 28, those of exact states in bf16 training. */
+  readonly hostUpdateBytes?: number;
+  /** Bytes per second at which its threads add up gradients; default: as they update. */
+  readonly hostSumBytes?: number;
   readonly deviceUpdateParameters: number;
   /** Host memory traffic that copies, disk and optimizer share. */
   readonly hostDramBytes: number;
@@ -107,3 +111,14 @@ export function describeMachine(flags: MachineFlags): Machine {
     computeFlops: rate(flags.tflops, 'tflops', 1e12, base.computeFlops),
   };
 }
+
+/** Of the rate of exact updates, where states are compressed and neither was measured: bench/results/2026-12-01-compressed-tiers.md. */
+const compressedShare = 0.5;
+
+/** The machine as a run with compressed states finds it: updates of few bytes and much arithmetic, sums as before. */
+export const withCompressedStates = (machine: Machine): Machine => ({
+  ...machine,
+  hostUpdateParameters: machine.hostUpdateParameters * compressedShare,
+  hostUpdateBytes: 16,
+  hostSumBytes: machine.hostUpdateParameters * 28,
+});

@@ -3,7 +3,7 @@ import { LaneRates } from './lanes.ts';
 import type { Machine } from './machine.ts';
 import { lanes } from './plan.ts';
 import { ReadyQueue } from './readyQueue.ts';
-import type { Schedule } from './schedule.ts';
+import { causes, type Schedule } from './schedule.ts';
 
 /** When everything happened, by index into the schedule's tickets and moments, in seconds of the virtual clock. */
 export interface Timeline {
@@ -26,9 +26,12 @@ export interface Observer {
   endMoment(index: number): void;
 }
 
+const updateLane = lanes.indexOf('update');
+const accumulateCause = causes.indexOf('accumulate');
+
 /** Executes a schedule on lanes with bandwidths and a virtual clock. Throws `E_INTERNAL` on a deadlock. */
 export function runOnNullDevice(schedule: Schedule, machine: Machine, observer: Observer | null = null): Timeline {
-  const { lane: laneOf, bytes, afterTicket, afterMoment, momentsAfter } = schedule;
+  const { lane: laneOf, cause: causeOf, bytes, afterTicket, afterMoment, momentsAfter } = schedule;
   const ticketCount = bytes.length;
   const momentCount = schedule.seconds.length;
   const ticketWaits = schedule.ticketWaits.slice();
@@ -111,7 +114,8 @@ export function runOnNullDevice(schedule: Schedule, machine: Machine, observer: 
   }
   while (true) {
     startWhatCan();
-    const rate = rates.of(busy);
+    const updating = active[updateLane]!;
+    const rate = rates.of(busy, updating >= 0 && causeOf[updating] === accumulateCause);
     let step = current >= 0 ? momentLeft : Number.POSITIVE_INFINITY;
     let ending = -1;
     for (let lane = 0; lane < lanes.length; lane++) {

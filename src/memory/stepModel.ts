@@ -1,6 +1,7 @@
 import { check } from '../core/errors.ts';
-import { accumulatorBytes, type Chunk, parameterBytes, stateBytes } from './chunk.ts';
+import { accumulatorBytes, type Chunk, parameterBytes } from './chunk.ts';
 import type { Layout } from './layout.ts';
+import { stateBytes } from './statePlanes.ts';
 import type { Moment, Trace } from './trace.ts';
 import type { ElementBytes } from './types.ts';
 

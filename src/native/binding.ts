@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 14;
+export const contract = 15;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -241,6 +241,8 @@ export interface CompressedTensors {
   readonly root: TensorHandle;
   readonly mScales: TensorHandle;
   readonly rootScales: TensorHandle;
+  /** Receives a copy of the new weights, or null; may be the gradient where both have one element type. */
+  readonly weightOut: TensorHandle | null;
 }
 
 export interface SquaredNorm {
@@ -558,6 +560,23 @@ export interface UpdateSegment {
   readonly begin: number;
   readonly count: number;
   readonly group: number;
+  /** Of compressed states: where its scales begin. One for every 256 of its elements, counted from its first. */
+  readonly firstScale: number;
+}
+
+/** Where the planes of compressed states begin, in bytes from the state's own place. */
+export interface CompressedPlanes {
+  readonly weight: number;
+  /** Not read where weights are float32. */
+  readonly low: number;
+  readonly m: number;
+  readonly root: number;
+  readonly mScales: number;
+  readonly rootScales: number;
+  /** Scales of one moment. */
+  readonly scales: number;
+  /** Of the whole state. */
+  readonly bytes: number;
 }
 
 /**
@@ -570,8 +589,10 @@ export interface UpdateTicket extends TicketCommon {
   readonly count: number;
   /** One per use of the parameters, of one element type: summed in this order in the state's type. */
   readonly gradients: readonly ArenaElements[];
-  /** float32 or float64: also the type of the arithmetic. */
+  /** Exact states: float32 or float64, also the type of the arithmetic. Compressed ones: the type of the weights, bfloat16 or float32. */
   readonly state: ArenaElements;
+  /** Compressed states; null: master, first and second moment (as the rule has them), one after another. */
+  readonly planes: CompressedPlanes | null;
   /** Where the new state goes; `null` updates in place. Elements outside all segments are copied. */
   readonly stateOut: ArenaPlace | null;
   /** Receives the new weights; may be the gradient's own place when the element sizes are equal. */

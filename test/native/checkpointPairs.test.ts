@@ -4,8 +4,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ModelBytes, type PlacementCase, placements } from '../cases/placements.ts';
-import { built, type Course, memoryOf, nowhere, saveScenario, startRun, trainTo } from './checkpointRuns.ts';
+import { type ModelBytes, type PlacementCase, placementNamed, placements } from '../cases/placements.ts';
+import {
+  built,
+  type Course,
+  memoryOf,
+  type Numbers,
+  nowhere,
+  saveScenario,
+  startRun,
+  trainTo,
+} from './checkpointRuns.ts';
 import { batchOf, drop, measure } from './tiersSupport.ts';
 
 const all: readonly (PlacementCase | null)[] = [null, ...placements];
@@ -17,7 +26,20 @@ const pairs = [1, 3, 7].flatMap((stride) =>
 );
 const named = (name: string): PlacementCase | null => all.find((each) => nameOf(each) === name)!;
 
-describe.each(['fp32', 'bf16'] as const)('%s', (precision) => {
+/** One of each kind, and each as origin and as target. */
+const few = [
+  null,
+  ...['chunks, all on the GPU', 'tight GPU', 'parameters and states mostly on disk'].map(placementNamed),
+];
+const fewPairs = few.map((from, index) => [nameOf(from), nameOf(few[(index + 1) % few.length]!)] as const);
+
+const pairsOf: Readonly<Record<Numbers, typeof pairs>> = {
+  fp32: pairs,
+  bf16: pairs.slice(0, all.length),
+  'bf16, compressed': fewPairs,
+};
+
+describe.each(['fp32', 'bf16', 'bf16, compressed'] as const)('%s', (precision) => {
   let folder: string;
   let bytes: ModelBytes;
   let whole: Course;
@@ -30,7 +52,7 @@ describe.each(['fp32', 'bf16'] as const)('%s', (precision) => {
     trainTo(run.engine, 2);
     whole = trainTo(run.engine, 4);
     await run[Symbol.asyncDispose]();
-    for (const placement of all) {
+    for (const placement of precision === 'bf16, compressed' ? few : all) {
       const output = path.join(folder, nameOf(placement));
       await using saver = startRun(output, memoryOf(placement, bytes, path.join(folder, 'swap')), precision);
       trainTo(saver.engine, 2);
@@ -42,7 +64,7 @@ describe.each(['fp32', 'bf16'] as const)('%s', (precision) => {
   }, 600_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it.each(precision === 'fp32' ? pairs : pairs.slice(0, all.length))('%s → %s', async (from, to) => {
+  it.each(pairsOf[precision])('%s → %s', async (from, to) => {
     const memory = memoryOf(named(to), bytes, path.join(folder, 'swap'));
     await using run = startRun(path.join(folder, 'resumed'), memory, precision);
     const batch = batchOf(0);

@@ -13,13 +13,15 @@ export const built = (): BuiltModel =>
     config: { vocab_size: 61, n_positions: 32, n_embd: 32, n_layer: 3, n_head: 4, resid_pdrop: 0.1 },
   });
 
+export type Numbers = 'fp32' | 'bf16' | 'bf16, compressed';
+
 /** Steps of which some are clipped; two micro-batches each. */
-export function saveScenario(model: BuiltModel, output: string, precision: 'fp32' | 'bf16' = 'fp32'): Scenario {
+export function saveScenario(model: BuiltModel, output: string, numbers: Numbers = 'fp32'): Scenario {
   return {
     name: 'saves',
     config: {
-      precision,
-      optimizer: { learningRate: 1e-2 },
+      precision: numbers === 'fp32' ? 'fp32' : 'bf16',
+      optimizer: { learningRate: 1e-2, states: numbers === 'bf16, compressed' ? 'compressed' : 'exact' },
       train: { clipNorm: 1.2, accumulate: 2, output, keepLast: 9 },
     },
     model: () => model.model,
@@ -42,9 +44,9 @@ export interface Run extends AsyncDisposable {
 }
 
 /** An engine in a placement with its checkpointer. `memory.checkpoint` sizes the buffer. */
-export function startRun(output: string, memory: MemoryInput, precision: 'fp32' | 'bf16' = 'fp32'): Run {
+export function startRun(output: string, memory: MemoryInput, numbers: Numbers = 'fp32'): Run {
   const model = built();
-  const scenario = saveScenario(model, output, precision);
+  const scenario = saveScenario(model, output, numbers);
   const engine = start(scenario, memory);
   const reports: SaveReport[] = [];
   const failures: unknown[] = [];

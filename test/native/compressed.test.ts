@@ -150,6 +150,7 @@ describe.each(paths)('path %s', (path: SimdPath) => {
           root: r.handle,
           mScales: ms.handle,
           rootScales: rs.handle,
+          weightOut: null,
         };
         native().optimizerUpdateCompressed(path, group, 0.5, tensors, 2);
         const read = (tensor: Tensor): Buffer => Buffer.from(ops.toBytes(tensor));
@@ -182,6 +183,7 @@ describe.each(paths)('path %s', (path: SimdPath) => {
         root: zeros([count], 'uint8').handle,
         mScales: zeros([Math.ceil(count / block)], 'float32').handle,
         rootScales: zeros([Math.ceil(count / block)], 'float32').handle,
+        weightOut: null,
       });
       const gradient = zeros([count], 'bfloat16').handle;
       native().optimizerUpdateCompressed(

@@ -1,5 +1,6 @@
 /** One model, one seed: losses, norms and every bit of the final state are the same wherever chunks live. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/index.ts';
 import { Llama } from '../../src/models/index.ts';
 import { tinyLlama, tinyMixture } from '../cases/models.ts';
 import type { ModelBytes } from '../cases/placements.ts';
@@ -16,6 +17,8 @@ import {
   withFolder,
 } from './tiersSupport.ts';
 
+const compressed = (precision: 'bf16' | 'fp32'): ConfigInput => ({ precision, optimizer: { states: 'compressed' } });
+
 const scenarios: readonly Scenario[] = [
   scenario('fp32', {}),
   scenario('fp32, three micro-batches', { train: { accumulate: 3 } }),
@@ -27,6 +30,14 @@ const scenarios: readonly Scenario[] = [
   scenario('fp16, three micro-batches', { precision: 'fp16', train: { accumulate: 3 } }, { chunkSize: 16 * 1024 }),
   scenario('bf16 from fp32 values', { precision: 'bf16' }, { chunkSize: 16 * 1024, values: inFp32 }),
   scenario('fp16 from fp32 values', { precision: 'fp16' }, { chunkSize: 16 * 1024, values: inFp32 }),
+  scenario('compressed states in bf16', compressed('bf16'), { chunkSize: 16 * 1024 }),
+  scenario('compressed states in fp32, three micro-batches', { ...compressed('fp32'), train: { accumulate: 3 } }),
+  scenario('compressed states from fp32 values', compressed('bf16'), { chunkSize: 16 * 1024, values: inFp32 }),
+  scenario(
+    'compressed states, a unit used twice',
+    { ...compressed('bf16'), train: { accumulate: 2 } },
+    { model: () => new Twice(), chunkSize: 16 * 1024 },
+  ),
   scenario('SGD with momentum', { optimizer: { name: 'sgd', learningRate: 0.05 } }),
   scenario('Lion', { optimizer: { name: 'lion', learningRate: 1e-3 } }),
   scenario('recomputed activations', { memory: { activations: 'recompute' } }),
@@ -67,8 +78,9 @@ describe.each(scenarios)('$name', (plain) => {
   const isSequence = !plain.name.includes('twice');
   const all = placementsFor(plain.config.train?.accumulate ?? 1, isSequence);
   const some = ['chunks, all on the GPU', 'tight GPU', 'parameters and states mostly on disk'];
-  // Where first values come from is soon seen.
-  it.each(plain.values === undefined ? all : some.map(placementNamed))('$name', (placement) => {
+  // Where first values come from is soon seen, and most of what a unit used twice asks for is the same for all states.
+  const isSoonSeen = plain.values !== undefined || plain.name === 'compressed states, a unit used twice';
+  it.each(isSoonSeen ? some.map(placementNamed) : all)('$name', (placement) => {
     withFolder((folder) => {
       const { seen, hashes, plan } = recordPlaced(scenario, placement, bytes, folder);
       expect(updatesBy(plan, 'none')).toBeGreaterThan(0);

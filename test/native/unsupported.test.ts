@@ -17,10 +17,6 @@ describe('refused', () => {
       { optimizer: { states: 'compressed' }, precision: 'fp16' },
       'works with bf16 and fp32, and training is in float16',
     ],
-    [
-      { optimizer: { states: 'compressed' }, memory: { gpu: '1GiB' } },
-      'is not there yet for models in chunks on tiers',
-    ],
   ] as const)('compressed states: %j', (config, message) => {
     expect(() => start(config)).toThrow(`optimizer.states: compressed ${message}`);
   });

@@ -128,17 +128,22 @@ class UpdateLane final : public WorkLane {
   std::optional<Failure> run(optim::Pool& pool, const UpdateWork& work) const {
     try {
       const double scale = work.scaleCell < 0 ? 1.0 : scaleOf_(work.scaleCell);
-      std::uint64_t at = 0;
-      for (const Segment& segment : work.segments) {
-        keep(work.buffers, at, segment.begin);
-        updateSegment(pool, work, segment, scale);
-        at = segment.begin + segment.count;
-      }
-      keep(work.buffers, at, work.buffers.count);
+      std::visit([&](const auto& buffers) { runSegments(pool, work, buffers, scale); }, work.buffers);
       return std::nullopt;
     } catch (...) {
       return describeCurrentException();
     }
+  }
+
+  template <class Buffers>
+  static void runSegments(optim::Pool& pool, const UpdateWork& work, const Buffers& buffers, double scale) {
+    std::uint64_t at = 0;
+    for (const Segment& segment : work.segments) {
+      keep(buffers, at, segment.begin);
+      updateSegment(pool, work, segmentOf(buffers, segment), segment, scale);
+      at = segment.begin + segment.count;
+    }
+    keep(buffers, at, buffers.count);
   }
 
   static std::optional<Failure> run(optim::Pool& pool, const AccumulateWork& work) {
@@ -154,47 +159,90 @@ class UpdateLane final : public WorkLane {
     }
   }
 
+  static optim::UpdateBuffers segmentOf(const optim::UpdateBuffers& whole, const Segment& segment) {
+    return optim::slice(whole, segment.begin, segment.count);
+  }
+
+  static optim::CompressedBuffers segmentOf(const optim::CompressedBuffers& whole, const Segment& segment) {
+    const std::size_t weight = optim::elementBytes(whole.weightType);
+    const auto at = [&](const optim::CompressedState& state) -> optim::CompressedState {
+      return {static_cast<char*>(state.weight) + segment.begin * weight,
+              state.low == nullptr ? nullptr : state.low + segment.begin,
+              state.m + segment.begin,
+              state.root + segment.begin,
+              state.mScales + segment.firstScale,
+              state.rootScales + segment.firstScale};
+    };
+    optim::CompressedBuffers part = whole;
+    part.gradient = static_cast<const char*>(whole.gradient) + segment.begin * optim::elementBytes(whole.gradientType);
+    part.from = at(whole.from);
+    part.to = at(whole.to);
+    if (whole.weightOut != nullptr) part.weightOut = static_cast<char*>(whole.weightOut) + segment.begin * weight;
+    part.count = segment.count;
+    return part;
+  }
+
+  static optim::DType sumType(const optim::UpdateBuffers& buffers) { return buffers.stateType; }
+  static optim::DType sumType(const optim::CompressedBuffers&) { return optim::DType::float32; }
+
+  static void apply(optim::Pool& pool, optim::Rule rule, const optim::UpdateGroup& group, double scale,
+                    const optim::UpdateBuffers& buffers) {
+    optim::parallelUpdate(pool, rule, group, scale, buffers);
+  }
+  static void apply(optim::Pool& pool, optim::Rule, const optim::UpdateGroup& group, double scale,
+                    const optim::CompressedBuffers& buffers) {
+    optim::parallelUpdateCompressed(pool, group, scale, buffers);
+  }
+
   /// Gradients of several uses are summed block by block in the state's type, on their way into the update.
-  void updateSegment(optim::Pool& pool, const UpdateWork& work, const Segment& segment, double scale) const {
+  template <class Buffers>
+  static void updateSegment(optim::Pool& pool, const UpdateWork& work, const Buffers& whole, const Segment& segment,
+                            double scale) {
     const auto& group = work.groups[segment.group];
-    if (work.moreGradients.empty()) {
-      optim::parallelUpdate(pool, work.rule, group, scale, optim::slice(work.buffers, segment.begin, segment.count));
-      return;
-    }
-    const optim::DType type = work.buffers.gradientType;
-    const optim::DType wide = work.buffers.stateType;
+    if (work.moreGradients.empty()) return apply(pool, work.rule, group, scale, whole);
+    const optim::DType type = whole.gradientType;
+    const optim::DType wide = sumType(whole);
     const std::size_t element = optim::elementBytes(type);
-    const std::uint64_t end = segment.begin + segment.count;
     std::vector<char> sum(std::min<std::uint64_t>(sumBlock, segment.count) * optim::elementBytes(wide));
-    for (std::uint64_t at = segment.begin; at < end; at += sumBlock) {
-      const std::uint64_t count = std::min<std::uint64_t>(sumBlock, end - at);
-      const auto* first = static_cast<const char*>(work.buffers.gradient);
-      optim::parallelCast(pool, sum.data(), wide, first + at * element, type, count);
+    for (std::uint64_t at = 0; at < segment.count; at += sumBlock) {
+      const std::uint64_t count = std::min<std::uint64_t>(sumBlock, segment.count - at);
+      optim::parallelCast(pool, sum.data(), wide, static_cast<const char*>(whole.gradient) + at * element, type, count);
       for (const char* more : work.moreGradients) {
-        optim::parallelAccumulate(pool, sum.data(), wide, more + at * element, type, count);
+        optim::parallelAccumulate(pool, sum.data(), wide, more + (segment.begin + at) * element, type, count);
       }
-      auto block = optim::slice(work.buffers, at, count);
+      auto block = optim::slice(whole, at, count);
       block.gradient = sum.data();
       block.gradientType = wide;
-      optim::parallelUpdate(pool, work.rule, group, scale, block);
+      apply(pool, work.rule, group, scale, block);
     }
   }
 
+  /// A multiple of the blocks that share a scale.
   static constexpr std::uint64_t sumBlock = 1 << 18;
+  static_assert(sumBlock % optim::momentBlock == 0);
   static constexpr int yieldingNiceness = 10;
 
   /// State that no segment covers goes along unchanged when the update is out of place.
   static void keep(const optim::UpdateBuffers& buffers, std::uint64_t begin, std::uint64_t end) {
-    if (begin == end) return;
-    const auto copy = [&](const void* from, void* to) {
-      const std::size_t element = optim::elementBytes(buffers.stateType);
-      if (from == nullptr || from == to) return;
-      std::memcpy(static_cast<char*>(to) + begin * element, static_cast<const char*>(from) + begin * element,
-                  (end - begin) * element);
-    };
-    copy(buffers.master, buffers.masterOut);
-    copy(buffers.m, buffers.mOut);
-    copy(buffers.v, buffers.vOut);
+    const std::size_t element = optim::elementBytes(buffers.stateType);
+    keepRange(buffers.master, buffers.masterOut, begin, end, element);
+    keepRange(buffers.m, buffers.mOut, begin, end, element);
+    keepRange(buffers.v, buffers.vOut, begin, end, element);
+  }
+
+  /// Scales belong to segments, all of them.
+  static void keep(const optim::CompressedBuffers& buffers, std::uint64_t begin, std::uint64_t end) {
+    const optim::CompressedState &from = buffers.from, &to = buffers.to;
+    keepRange(from.weight, to.weight, begin, end, optim::elementBytes(buffers.weightType));
+    keepRange(from.low, to.low, begin, end, sizeof(*from.low));
+    keepRange(from.m, to.m, begin, end, sizeof(*from.m));
+    keepRange(from.root, to.root, begin, end, sizeof(*from.root));
+  }
+
+  static void keepRange(const void* from, void* to, std::uint64_t begin, std::uint64_t end, std::size_t element) {
+    if (from == nullptr || from == to || begin == end) return;
+    std::memcpy(static_cast<char*>(to) + begin * element, static_cast<const char*>(from) + begin * element,
+                (end - begin) * element);
   }
 
   const std::function<double(int)> scaleOf_;

@@ -110,17 +110,18 @@ optim::UpdateGroup readGroup(const Fields& fields) {
 }
 
 /// Segments ascend, do not overlap and lie inside the chunk: the kernel writes where they say.
-void readSegments(napi_env env, napi_value list, UpdateWork& work) {
+void readSegments(napi_env env, napi_value list, std::uint64_t elements, UpdateWork& work) {
   const uint32_t count = js::arrayLength(env, list, "segments");
   std::uint64_t at = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const Fields fields(env, js::element(env, list, i));
-    const Segment segment{fields.count("begin"), fields.count("count"), fields.count("group")};
-    if (segment.begin < at || segment.begin > work.buffers.count || segment.count > work.buffers.count - segment.begin ||
+    const Segment segment{fields.count("begin"), fields.count("count"), fields.count("group"),
+                          fields.count("firstScale")};
+    if (segment.begin < at || segment.begin > elements || segment.count > elements - segment.begin ||
         segment.group >= work.groups.size()) {
       fail("E_ARGUMENT", "segment " + std::to_string(i) + " (" + std::to_string(segment.count) + " elements from " +
                              std::to_string(segment.begin) + ", group " + std::to_string(segment.group) +
-                             ") is not after the one before, inside " + std::to_string(work.buffers.count) +
+                             ") is not after the one before, inside " + std::to_string(elements) +
                              " elements and of a known group");
     }
     at = segment.begin + segment.count;
@@ -142,50 +143,47 @@ char* elementsAt(const Fields& place, std::vector<memory::ArenaUse>& arenas, std
   return data;
 }
 
-UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
-  UpdateWork work{};
-  work.rule = ruleNamed(fields.text("rule"));
-  work.scaleCell = static_cast<int>(fields.countOrNone("scaleCell"));
-  auto& buffers = work.buffers;
-  buffers.count = fields.count("count");
-
-  const napi_value groups = fields.value("groups");
-  const uint32_t groupCount = js::arrayLength(env, groups, "groups");
-  bool usesM = false;
-  for (uint32_t i = 0; i < groupCount; ++i) {
-    work.groups.push_back(readGroup(Fields(env, js::element(env, groups, i))));
-    usesM = usesM || optim::usesFirstMoment(work.rule, work.groups.back());
-  }
-  const bool usesV = optim::usesSecondMoment(work.rule);
-  readSegments(env, fields.value("segments"), work);
-
+/// The gradients of all uses, of one element type; the first is returned.
+const char* readGradients(napi_env env, const Fields& fields, std::uint64_t count, UpdateWork& work, DType& type) {
   const napi_value gradients = fields.value("gradients");
   const uint32_t uses = js::arrayLength(env, gradients, "gradients");
   if (uses == 0) fail("E_ARGUMENT", "an update needs at least one gradient");
+  const char* first = nullptr;
   for (uint32_t i = 0; i < uses; ++i) {
     const Fields gradient(env, js::element(env, gradients, i));
-    const DType type = dtypeIn(gradient, "gradient");
-    if (i > 0 && type != buffers.gradientType) fail("E_ARGUMENT", "all gradients of an update have one element type");
-    buffers.gradientType = type;
-    const char* data = elementsAt(gradient, work.arenas, buffers.count, optim::elementBytes(type));
-    if (i == 0) {
-      buffers.gradient = data;
-    } else {
-      work.moreGradients.push_back(data);
-    }
+    const DType own = dtypeIn(gradient, "gradient");
+    if (i > 0 && own != type) fail("E_ARGUMENT", "all gradients of an update have one element type");
+    type = own;
+    const char* data = elementsAt(gradient, work.arenas, count, optim::elementBytes(type));
+    if (i == 0) first = data;
+    else work.moreGradients.push_back(data);
   }
+  return first;
+}
 
+/// Where the new state goes: to `stateOut`, or in place.
+char* readStateOut(const Fields& fields, UpdateWork& work, char* from, std::uint64_t count, std::size_t element) {
+  if (!fields.has("stateOut")) return from;
+  char* to = elementsAt(fields.object("stateOut"), work.arenas, count, element);
+  const std::uint64_t bytes = count * element;
+  if (to != from && to < from + bytes && from < to + bytes) fail("E_ARGUMENT", "stateOut overlaps state");
+  return to;
+}
+
+void readExactStates(napi_env env, const Fields& fields, std::uint64_t count, UpdateWork& work, Ticket& ticket) {
+  bool usesM = false;
+  for (const auto& group : work.groups) usesM = usesM || optim::usesFirstMoment(work.rule, group);
+  const bool usesV = optim::usesSecondMoment(work.rule);
+  optim::UpdateBuffers buffers{};
+  buffers.count = count;
+  buffers.gradient = readGradients(env, fields, count, work, buffers.gradientType);
   const Fields state = fields.object("state");
   buffers.stateType = dtypeIn(state, "state");
   const std::size_t element = optim::elementBytes(buffers.stateType);
-  const std::uint64_t plane = buffers.count * element;
+  const std::uint64_t plane = count * element;
   const std::uint64_t planes = 1u + usesM + usesV;
-  const char* from = elementsAt(state, work.arenas, buffers.count * planes, element);
-  char* to = fields.has("stateOut") ? elementsAt(fields.object("stateOut"), work.arenas, buffers.count * planes, element)
-                                    : const_cast<char*>(from);
-  if (to != from && to < from + planes * plane && from < to + planes * plane) {
-    fail("E_ARGUMENT", "stateOut overlaps state");
-  }
+  char* from = elementsAt(state, work.arenas, count * planes, element);
+  char* to = readStateOut(fields, work, from, count * planes, element);
   buffers.master = from;
   buffers.masterOut = to;
   if (usesM) {
@@ -196,15 +194,82 @@ UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
     buffers.v = from + (planes - 1) * plane;
     buffers.vOut = to + (planes - 1) * plane;
   }
-
   buffers.parameterType = buffers.stateType;
   if (fields.has("parameterOut")) {
     const Fields parameter = fields.object("parameterOut");
     buffers.parameterType = dtypeIn(parameter, "parameter");
-    buffers.parameterOut = elementsAt(parameter, work.arenas, buffers.count, optim::elementBytes(buffers.parameterType));
+    buffers.parameterOut = elementsAt(parameter, work.arenas, count, optim::elementBytes(buffers.parameterType));
   }
-  ticket.bytes = buffers.count * (uses * optim::elementBytes(buffers.gradientType) + 2 * planes * element +
-                                  (buffers.parameterOut ? optim::elementBytes(buffers.parameterType) : 0));
+  ticket.bytes = count * ((1 + work.moreGradients.size()) * optim::elementBytes(buffers.gradientType) + 2 * planes * element +
+                          (buffers.parameterOut ? optim::elementBytes(buffers.parameterType) : 0));
+  work.buffers = buffers;
+}
+
+void readCompressedStates(napi_env env, const Fields& fields, std::uint64_t count, UpdateWork& work, Ticket& ticket) {
+  if (work.rule != optim::Rule::adamw) fail("E_ARGUMENT", "compressed states are adamw's");
+  optim::CompressedBuffers buffers{};
+  buffers.count = count;
+  buffers.gradient = readGradients(env, fields, count, work, buffers.gradientType);
+  const Fields state = fields.object("state");
+  buffers.weightType = dtypeIn(state, "state's weight");
+  const Fields planes = fields.object("planes");
+  const std::uint64_t bytes = planes.count("bytes");
+  const std::uint64_t scales = planes.count("scales");
+  for (const Segment& segment : work.segments) {
+    const std::uint64_t own = optim::momentBlocks(segment.count);
+    if (segment.firstScale > scales || own > scales - segment.firstScale) {
+      fail("E_ARGUMENT", "a segment's scales " + std::to_string(segment.firstScale) + " to " +
+                             std::to_string(segment.firstScale + own) + " are not among " + std::to_string(scales));
+    }
+  }
+  char* from = elementsAt(state, work.arenas, bytes, 1);
+  char* to = readStateOut(fields, work, from, bytes, 1);
+  const auto plane = [&](const char* name, std::uint64_t entries, std::size_t entryBytes) {
+    const std::uint64_t offset = planes.count(name);
+    if (offset % entryBytes != 0 || offset > bytes || entries > (bytes - offset) / entryBytes ||
+        reinterpret_cast<std::uintptr_t>(from) % entryBytes != 0 || reinterpret_cast<std::uintptr_t>(to) % entryBytes != 0) {
+      fail("E_ARGUMENT", std::string(name) + " (" + std::to_string(entries) + " entries at " + std::to_string(offset) +
+                             ") does not fit into " + std::to_string(bytes) + " bytes of state");
+    }
+    return offset;
+  };
+  const std::uint64_t weight = plane("weight", count, optim::elementBytes(buffers.weightType)),
+                      m = plane("m", count, 1), root = plane("root", count, 1),
+                      mScales = plane("mScales", scales, sizeof(float)),
+                      rootScales = plane("rootScales", scales, sizeof(float));
+  const bool split = buffers.weightType == DType::bfloat16;
+  const std::uint64_t low = split ? plane("low", count, sizeof(std::uint16_t)) : 0;
+  const auto stateAt = [&](char* base) -> optim::CompressedState {
+    return {base + weight,
+            split ? reinterpret_cast<std::uint16_t*>(base + low) : nullptr,
+            reinterpret_cast<std::uint8_t*>(base + m),
+            reinterpret_cast<std::uint8_t*>(base + root),
+            reinterpret_cast<float*>(base + mScales),
+            reinterpret_cast<float*>(base + rootScales)};
+  };
+  buffers.from = stateAt(from);
+  buffers.to = stateAt(to);
+  const Fields parameter = fields.object("parameterOut");
+  if (dtypeIn(parameter, "parameter") != buffers.weightType) {
+    fail("E_ARGUMENT", "weights of compressed states have the parameter's element type");
+  }
+  const std::size_t element = optim::elementBytes(buffers.weightType);
+  buffers.weightOut = elementsAt(parameter, work.arenas, count, element);
+  ticket.bytes = count * ((1 + work.moreGradients.size()) * optim::elementBytes(buffers.gradientType) + element) + 2 * bytes;
+  work.buffers = buffers;
+}
+
+UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
+  UpdateWork work{};
+  work.rule = ruleNamed(fields.text("rule"));
+  work.scaleCell = static_cast<int>(fields.countOrNone("scaleCell"));
+  const std::uint64_t count = fields.count("count");
+  const napi_value groups = fields.value("groups");
+  const uint32_t groupCount = js::arrayLength(env, groups, "groups");
+  for (uint32_t i = 0; i < groupCount; ++i) work.groups.push_back(readGroup(Fields(env, js::element(env, groups, i))));
+  readSegments(env, fields.value("segments"), count, work);
+  if (fields.has("planes")) readCompressedStates(env, fields, count, work, ticket);
+  else readExactStates(env, fields, count, work, ticket);
   return work;
 }
 

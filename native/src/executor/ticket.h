@@ -13,6 +13,7 @@
 #include "io/appendFile.h"
 #include "io/swap.h"
 #include "memory/arena.h"
+#include "optim/compressed.h"
 #include "optim/update.h"
 
 namespace tierra::executor {
@@ -80,6 +81,8 @@ struct Segment {
   std::uint64_t begin;
   std::uint64_t count;
   std::size_t group;
+  /// Of compressed states: where the segment's scales begin.
+  std::uint64_t firstScale;
 };
 
 /// into (=|+=) from: a host accumulator takes a micro-batch's gradient.
@@ -96,7 +99,8 @@ struct AccumulateWork {
 struct UpdateWork {
   std::vector<memory::ArenaUse> arenas;
   optim::Rule rule;
-  optim::UpdateBuffers buffers;  // the scale and the groups come with each segment
+  /// Of the whole chunk; the scale and the groups come with each segment. Compressed states: each segment has blocks of its own.
+  std::variant<optim::UpdateBuffers, optim::CompressedBuffers> buffers;
   /// Gradients of other uses, of the same element type: added to the first in this order, in the state's type.
   std::vector<const char*> moreGradients;
   std::vector<Segment> segments;

@@ -14,17 +14,20 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+bool isWhole(const CompressedState& s) {
+  return s.weight != nullptr && s.m != nullptr && s.root != nullptr && s.mScales != nullptr && s.rootScales != nullptr;
+}
+
 void checkBuffers(const CompressedBuffers& b) {
   require(b.gradientType == DType::bfloat16 || b.gradientType == DType::float32,
           "compressed update: gradients are bfloat16 or float32");
   require(b.weightType == DType::bfloat16 || b.weightType == DType::float32,
           "compressed update: weights are bfloat16 or float32");
-  require((b.weightType == DType::bfloat16) == (b.low != nullptr),
+  const bool split = b.weightType == DType::bfloat16;
+  require(split == (b.from.low != nullptr) && split == (b.to.low != nullptr),
           "compressed update: bfloat16 weights have a low part, float32 ones have none");
   if (b.count == 0) return;
-  require(b.gradient != nullptr && b.weight != nullptr && b.m != nullptr && b.root != nullptr && b.mScales != nullptr &&
-              b.rootScales != nullptr,
-          "compressed update: a buffer is missing");
+  require(b.gradient != nullptr && isWhole(b.from) && isWhole(b.to), "compressed update: a buffer is missing");
 }
 
 CompressedKernel kernelOf(Path path) {
@@ -37,24 +40,31 @@ CompressedKernel kernelOf(Path path) {
   return compressedLoops;
 }
 
-CompressedBuffers slice(const CompressedBuffers& whole, std::size_t firstBlock, std::size_t count) {
-  const std::size_t first = firstBlock * momentBlock;
-  CompressedBuffers part = whole;
-  part.gradient = static_cast<const char*>(whole.gradient) + first * elementBytes(whole.gradientType);
-  part.weight = static_cast<char*>(whole.weight) + first * elementBytes(whole.weightType);
-  if (whole.low != nullptr) part.low = whole.low + first;
-  part.m = whole.m + first;
-  part.root = whole.root + first;
-  part.mScales = whole.mScales + firstBlock;
-  part.rootScales = whole.rootScales + firstBlock;
-  part.count = count;
-  return part;
+CompressedState slice(const CompressedState& whole, std::size_t first, std::size_t weightBytes) {
+  const std::size_t block = first / momentBlock;
+  return {static_cast<char*>(whole.weight) + first * weightBytes,
+          whole.low == nullptr ? nullptr : whole.low + first,
+          whole.m + first,
+          whole.root + first,
+          whole.mScales + block,
+          whole.rootScales + block};
 }
 
 // 16 Ki elements, as in update.cc.
 constexpr std::size_t blocksPerPart = 64;
 
 }  // namespace
+
+CompressedBuffers slice(const CompressedBuffers& whole, std::size_t first, std::size_t count) {
+  const std::size_t weightBytes = elementBytes(whole.weightType);
+  CompressedBuffers part = whole;
+  part.gradient = static_cast<const char*>(whole.gradient) + first * elementBytes(whole.gradientType);
+  part.from = slice(whole.from, first, weightBytes);
+  part.to = slice(whole.to, first, weightBytes);
+  if (whole.weightOut != nullptr) part.weightOut = static_cast<char*>(whole.weightOut) + first * weightBytes;
+  part.count = count;
+  return part;
+}
 
 void updateCompressed(const UpdateGroup& group, double gradientScale, const CompressedBuffers& buffers, Path path) {
   checkBuffers(buffers);
@@ -72,7 +82,7 @@ void parallelUpdateCompressed(Pool& pool, const UpdateGroup& group, double gradi
     const std::size_t first = part * blocksPerPart * momentBlock;
     const IeeeMode mode;
     kernel(group, gradientScale,
-           slice(buffers, part * blocksPerPart, std::min(blocksPerPart * momentBlock, buffers.count - first)));
+           slice(buffers, first, std::min(blocksPerPart * momentBlock, buffers.count - first)));
   });
 }
 

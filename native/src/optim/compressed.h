@@ -29,19 +29,31 @@ constexpr std::size_t momentBlock = 256;
 /// Scales of a parameter with `count` elements.
 constexpr std::size_t momentBlocks(std::size_t count) { return (count + momentBlock - 1) / momentBlock; }
 
-/// One whole parameter, or from a multiple of `momentBlock` on. All is updated in place.
-struct CompressedBuffers {
-  const void* gradient;
-  DType gradientType;  // bfloat16 or float32
+/// Where the states of one parameter lie, or from a multiple of `momentBlock` elements on.
+struct CompressedState {
   void* weight;
-  DType weightType;  // bfloat16 with `low`, float32 without
-  std::uint16_t* low;
+  std::uint16_t* low;  // null where weights are float32
   std::uint8_t* m;
   std::uint8_t* root;
   float* mScales;  // one a block
   float* rootScales;
+};
+
+/// State goes from `from`, which is only read, to `to`: equal pointers update in place, others leave the old state intact. Partly
+/// overlapping ranges are not allowed.
+struct CompressedBuffers {
+  const void* gradient;
+  DType gradientType;  // bfloat16 or float32
+  DType weightType;    // bfloat16 with `low`, float32 without
+  CompressedState from;
+  CompressedState to;
+  /// Receives a copy of the new weights, or null. May be the gradient's own bytes when both have elements of the same size.
+  void* weightOut;
   std::size_t count;
 };
+
+/// Elements `first` to `first + count` of `whole`; `first` is a multiple of `momentBlock`.
+CompressedBuffers slice(const CompressedBuffers& whole, std::size_t first, std::size_t count);
 
 /// On the calling thread. Throws std::invalid_argument for pointers or types that do not go together and for a path that
 /// this machine cannot run.

@@ -46,7 +46,7 @@ struct Field {
   }
 };
 
-// (path, group, gradientScale, { gradient, weight, low, m, root, mScales, rootScales }, threads)
+// (path, group, gradientScale, { gradient, weight, low, m, root, mScales, rootScales, weightOut }, threads)
 napi_value optimizerUpdateCompressed(napi_env env, napi_callback_info info) {
   const js::Args args(env, info);
   const Path path = readPath(args.text(0, "path"));
@@ -54,20 +54,25 @@ napi_value optimizerUpdateCompressed(napi_env env, napi_callback_info info) {
   const double scale = args.number(2, "gradientScale");
   const Field gradient(env, args[3], "gradient"), weight(env, args[3], "weight"), low(env, args[3], "low"),
       m(env, args[3], "m"), root(env, args[3], "root"), mScales(env, args[3], "mScales"),
-      rootScales(env, args[3], "rootScales");
+      rootScales(env, args[3], "rootScales"), weightOut(env, args[3], "weightOut");
   const auto pool = sharedPool(args.integer(4, "threads"));
   const std::size_t count = gradient.count, blocks = momentBlocks(count);
   if (weight.count != count) fail("E_ARGUMENT", "gradient and weight differ in their count of elements");
-  const CompressedBuffers buffers{
-      gradient.data,
-      static_cast<DType>(static_cast<int>(gradient.type)),
+  const CompressedState state{
       weight.data,
-      static_cast<DType>(static_cast<int>(weight.type)),
       low.as<std::uint16_t>(at::kShort, count, "low"),
       m.as<std::uint8_t>(at::kByte, count, "m"),
       root.as<std::uint8_t>(at::kByte, count, "root"),
       mScales.as<float>(at::kFloat, blocks, "mScales"),
       rootScales.as<float>(at::kFloat, blocks, "rootScales"),
+  };
+  const CompressedBuffers buffers{
+      gradient.data,
+      static_cast<DType>(static_cast<int>(gradient.type)),
+      static_cast<DType>(static_cast<int>(weight.type)),
+      state,
+      state,
+      weightOut.as<void>(weight.type, count, "weightOut"),
       count,
   };
   try {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "coefficients.h"
 #include "compressed.h"
@@ -57,47 +58,51 @@ inline float scaleFor(float largest, float top) {
 
 inline float inverseOf(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
 
-/// A weight of either kind, as the fp32 master.
-struct SplitWeight {
-  BFloat16* __restrict weight;
-  std::uint16_t* __restrict low;
-  float load(std::size_t i) const {
-    const std::uint32_t tail = low[i];
-    return bitsOf<float>((weight[i].bits - (tail >> 15)) << 16 | tail);
+/// Weights of either kind, as fp32 masters. What is written overlaps nothing else that is written.
+struct SplitWeights {
+  using Element = BFloat16;
+  static float load(const CompressedState& s, std::size_t i) {
+    const std::uint32_t tail = s.low[i];
+    return bitsOf<float>((static_cast<const BFloat16*>(s.weight)[i].bits - (tail >> 15)) << 16 | tail);
   }
-  void store(std::size_t i, float w) const {
-    const std::uint32_t bits = bitsOf<std::uint32_t>(w);
-    weight[i].bits = static_cast<std::uint16_t>((bits + 0x8000u) >> 16);
-    low[i] = static_cast<std::uint16_t>(bits);
+  static void store(const CompressedState& s, std::size_t first, const float* w, std::size_t count) {
+    std::uint16_t* __restrict weight = static_cast<std::uint16_t*>(s.weight) + first;
+    std::uint16_t* __restrict low = s.low + first;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint32_t bits = bitsOf<std::uint32_t>(w[i]);
+      weight[i] = static_cast<std::uint16_t>((bits + 0x8000u) >> 16);
+      low[i] = static_cast<std::uint16_t>(bits);
+    }
   }
 };
 
-struct WholeWeight {
-  float* __restrict weight;
-  float load(std::size_t i) const { return weight[i]; }
-  void store(std::size_t i, float w) const { weight[i] = w; }
+struct WholeWeights {
+  using Element = float;
+  static float load(const CompressedState& s, std::size_t i) { return static_cast<const float*>(s.weight)[i]; }
+  static void store(const CompressedState& s, std::size_t first, const float* w, std::size_t count) {
+    std::memcpy(static_cast<float*>(s.weight) + first, w, count * sizeof(float));
+  }
 };
 
-template <class Gradient, class Weight>
-void updateBlocks(const Coefficients<float>& k, const CompressedBuffers& b, const Weight& weight) {
-  const auto* __restrict gradient = static_cast<const Gradient*>(b.gradient);
-  std::uint8_t* __restrict codesM = b.m;
-  std::uint8_t* __restrict codesRoot = b.root;
-  float m[momentBlock], r[momentBlock];
+/// A block is read whole before any of it is written: outputs may be inputs, and the copy of the weights may be the gradient.
+template <class Gradient, class Weights>
+void updateBlocks(const Coefficients<float>& k, const CompressedBuffers& b) {
+  const auto* gradient = static_cast<const Gradient*>(b.gradient);
+  float w[momentBlock], m[momentBlock], r[momentBlock];
   for (std::size_t first = 0, block = 0; first < b.count; first += momentBlock, ++block) {
     const std::size_t count = std::min(momentBlock, b.count - first);
-    const float mScale = b.mScales[block], rootScale = b.rootScales[block];
+    const float mScale = b.from.mScales[block], rootScale = b.from.rootScales[block];
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t at = first + i;
       const float g = toFloat(gradient[at]) * k.scale;
-      const float w = weight.load(at);
-      const float m0 = decodeM(codesM[at], mScale);
-      const float r0 = decodeRoot(codesRoot[at], rootScale);
+      const float w0 = Weights::load(b.from, at);
+      const float m0 = decodeM(b.from.m[at], mScale);
+      const float r0 = decodeRoot(b.from.root[at], rootScale);
       const float v0 = r0 * r0;
       const float m1 = std::fma(k.oneMinusBeta1, g - m0, m0);
       const float r1 = std::sqrt(std::fma(k.oneMinusBeta2, std::fma(g, g, -v0), v0));
       const float q = m1 / std::fma(r1, k.rootScale, k.eps);
-      weight.store(at, canonical(w - std::fma(k.stepSize, q, k.decayRate * w)));
+      w[i] = canonical(w0 - std::fma(k.stepSize, q, k.decayRate * w0));
       m[i] = m1;
       r[i] = r1;
     }
@@ -110,22 +115,27 @@ void updateBlocks(const Coefficients<float>& k, const CompressedBuffers& b, cons
     const float newMScale = scaleFor(bitsOf<float>(mostM), topM);
     const float newRootScale = scaleFor(bitsOf<float>(mostRoot), topRoot);
     const float inverseM = inverseOf(newMScale), inverseRoot = inverseOf(newRootScale);
+    std::uint8_t* __restrict codesM = b.to.m + first;
+    std::uint8_t* __restrict codesRoot = b.to.root + first;
     for (std::size_t i = 0; i < count; ++i) {
-      codesM[first + i] = encodeM(m[i], inverseM);
-      codesRoot[first + i] = encodeRoot(r[i], inverseRoot);
+      codesM[i] = encodeM(m[i], inverseM);
+      codesRoot[i] = encodeRoot(r[i], inverseRoot);
     }
-    b.mScales[block] = newMScale;
-    b.rootScales[block] = newRootScale;
+    b.to.mScales[block] = newMScale;
+    b.to.rootScales[block] = newRootScale;
+    Weights::store(b.to, first, w, count);
+    if (b.weightOut != nullptr) {
+      using Element = typename Weights::Element;
+      std::memcpy(static_cast<Element*>(b.weightOut) + first, static_cast<const Element*>(b.to.weight) + first,
+                  count * sizeof(Element));
+    }
   }
 }
 
 template <class Gradient>
 void updateWeights(const Coefficients<float>& k, const CompressedBuffers& b) {
-  if (b.weightType == DType::bfloat16) {
-    updateBlocks<Gradient>(k, b, SplitWeight{static_cast<BFloat16*>(b.weight), b.low});
-  } else {
-    updateBlocks<Gradient>(k, b, WholeWeight{static_cast<float*>(b.weight)});
-  }
+  if (b.weightType == DType::bfloat16) updateBlocks<Gradient, SplitWeights>(k, b);
+  else updateBlocks<Gradient, WholeWeights>(k, b);
 }
 
 [[maybe_unused]] void compressedLoops(const UpdateGroup& group, double gradientScale, const CompressedBuffers& b) {

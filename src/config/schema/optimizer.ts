@@ -34,7 +34,7 @@ export const optimizerSchema = z
     states: oneOf(['exact', 'compressed'])
       .default('exact')
       .describe(
-        'exact: fp32 master and moments. compressed (adamw): moments in 8 bits, 6 bytes a parameter in bf16 instead of 14; docs/precision.md says at what price.',
+        'exact: fp32 master and moments. compressed (adamw): moments in 8 bits: weights and states take 6 bytes a parameter in bf16 instead of 14, in chunks on tiers 8; docs/precision.md says at what price.',
       ),
     learningRate: real({ min: 0 }).default(3e-4).describe('Peak learning rate, reached after warm-up.'),
     betas: z

@@ -34,6 +34,7 @@ import { Guessing } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
+import { type SavedFormat, savedFormat } from './savedKinds.ts';
 import { chunkBlocks, isOnDisk, placeBlocks } from './saving.ts';
 import { StepWalk } from './stepWalk.ts';
 import { acceptStep, DeviceUpdate, stateMoments } from './updating.ts';
@@ -139,11 +140,10 @@ export class ChunkStore implements ParameterStore {
     trace: TraceRun,
     microBatch: number | null,
   ): void {
-    const { dtype, disk, updateAt, observer } = this.#options;
+    const { dtype, disk, observer } = this.#options;
     const old = this.#compiled!;
-    const settings = updateAt(0);
     const [step, planned] = [this.#step, this.#ready()];
-    const entriesOf = ({ map, homes }: Planned) => chunkEntries(map, homes, dtype, stateMoments(settings));
+    const entriesOf = (from: Planned) => chunkEntries(from.map, from.homes, this.#savedFormat(from, true));
     const sumBytes = microBatch === null ? 0 : bytesOfSums(planned, dtype);
     const bytes = entriesOf(planned).reduce((sum, entry) => sum + entry.bytes, sumBytes);
     const file = new CarryFile(disk?.paths[0] ?? null, bytes);
@@ -406,9 +406,14 @@ export class ChunkStore implements ParameterStore {
     return planned.walker.save(placeBlocks(this.#saveBlocks(planned), planned, this.#options.device), request);
   }
 
-  #saveBlocks({ map, course }: Planned) {
+  #saveBlocks(planned: Planned) {
+    return chunkBlocks(planned.map, this.#savedFormat(planned));
+  }
+
+  /** What a checkpoint holds of each chunk. */
+  #savedFormat({ plan, course }: Planned, trains = course !== null): SavedFormat {
     const { dtype, updateAt } = this.#options;
-    return chunkBlocks(map, dtype, course === null ? -1 : stateMoments(updateAt(0)));
+    return savedFormat(dtype, plan.types, trains ? stateMoments(updateAt(0)) : -1);
   }
 
   /** The slots that the next step's fetches went to may be used for something else. One that failed will be made again. */
@@ -425,11 +430,10 @@ export class ChunkStore implements ParameterStore {
   }
 
   stateEntries(): StateEntry[] {
-    const { map, homes, course, walker } = this.#quiesce();
+    const planned = this.#quiesce();
     // They may be written to.
-    walker.settleSave();
-    const { dtype, updateAt } = this.#options;
-    return chunkEntries(map, homes, dtype, course === null ? -1 : stateMoments(updateAt(0)));
+    planned.walker.settleSave();
+    return chunkEntries(planned.map, planned.homes, this.#savedFormat(planned));
   }
 
   park(input: Tensor): void {

@@ -1,57 +1,45 @@
 import { TierraError } from '../../core/errors.ts';
 import { native } from '../../native/load.ts';
-import { type Dtype, dtypeBytes } from '../../tensor/index.ts';
-import { stateDtype } from '../resident/entries.ts';
-import type { StateEntry, StateKind } from '../store.ts';
-import type { Homes } from './homes.ts';
+import type { StateEntry } from '../store.ts';
+import type { HomeKind, Homes } from './homes.ts';
+import { type SavedFormat, type SavedKind, savedRange } from './savedKinds.ts';
 import type { ModelMap } from './stepTrace.ts';
 
-const planes: readonly StateKind[] = ['master', 'moment1', 'moment2'];
-
-/**
- * Checkpoint entries over chunks at rest. Where weight and master have one type there is one entry, and writing it
- * writes both. `moments` is the number of moments kept, -1 where there is no state at all.
- */
-export function chunkEntries(map: ModelMap, homes: Homes, dtype: Dtype, moments: number): StateEntry[] {
-  const wide = stateDtype(dtype);
+/** Checkpoint entries over chunks at rest. Where the state has the weight too, there is one entry, and writing it writes both. */
+export function chunkEntries(map: ModelMap, homes: Homes, { types, trained, frozen }: SavedFormat): StateEntry[] {
   const entries = new Map<number, StateEntry[]>();
   for (const chunk of map.layout.chunks) {
-    const hasState = chunk.trainable && moments >= 0;
-    for (const placed of chunk.parameters) {
-      const parameter = map.parameters[placed.id]!;
-      const place = (kind: 'parameter' | 'state', plane: number, size: number, write: boolean) => {
-        const { arena, offset } = homes.bytes(chunk.id, kind, write);
-        return { arena, offset: offset + (plane * chunk.elements + placed.offset) * size };
-      };
-      const entry = (kind: StateKind): StateEntry => {
-        const [home, plane] =
-          kind === 'weight' ? (['parameter', 0] as const) : (['state', planes.indexOf(kind)] as const);
-        const type = kind === 'weight' ? dtype : wide;
-        const size = dtypeBytes(type);
-        const put = (to: 'parameter' | 'state', toPlane: number, from: Uint8Array, byteOffset: number) => {
-          const { arena, offset } = place(to, toPlane, size, true);
-          native().arenaWrite(arena, offset + byteOffset, from);
-          if (byteOffset + from.length === placed.elements * size) homes.flush();
+    for (const [index, placed] of chunk.parameters.entries()) {
+      const entry = (saved: SavedKind): StateEntry => {
+        const inState = savedRange(chunk, index, saved, types);
+        const isWeight = saved.kind === 'weight';
+        const { bytes, offset } = isWeight ? savedRange(chunk, index, { ...saved, plane: null }, types) : inState;
+        const put = (home: HomeKind, at: number, from: Uint8Array) => {
+          const place = homes.bytes(chunk.id, home, true);
+          native().arenaWrite(place.arena, place.offset + at, from);
         };
+        const home = isWeight ? 'parameter' : 'state';
         return {
-          parameter,
-          kind,
-          dtype: type,
-          bytes: placed.elements * size,
+          parameter: map.parameters[placed.id]!,
+          kind: saved.kind,
+          dtype: saved.dtype,
+          ...(inState.shape === undefined ? {} : { shape: inState.shape }),
+          bytes,
           read(into, byteOffset) {
-            const { arena, offset } = place(home, plane, size, false);
-            native().arenaRead(arena, offset + byteOffset, into);
+            const place = homes.bytes(chunk.id, home, false);
+            native().arenaRead(place.arena, place.offset + offset + byteOffset, into);
           },
           write(from, byteOffset) {
-            put(home, plane, from, byteOffset);
-            if (kind === 'weight' && wide === dtype && hasState) put('state', 0, from, byteOffset);
+            put(home, offset + byteOffset, from);
+            const isLast = byteOffset + from.length === bytes;
+            if (isLast) homes.flush();
+            if (!isWeight || saved.plane === null) return;
+            put('state', inState.offset + byteOffset, from);
+            if (isLast) homes.flush();
           },
         };
       };
-      const kinds: StateKind[] = ['weight'];
-      if (hasState && wide !== dtype) kinds.push('master');
-      if (hasState) kinds.push(...(['moment1', 'moment2'] as const).slice(0, moments));
-      entries.set(placed.id, kinds.map(entry));
+      entries.set(placed.id, (chunk.trainable ? trained : frozen).map(entry));
     }
   }
   // In parameter order of the model, as every store lists them.

@@ -2,12 +2,13 @@
  * First values straight to where they live, one parameter in memory at a time and none in a buffer of JavaScript's:
  * freed ones would stay resident.
  */
-import type { ChunkId } from '../../memory/index.ts';
+import { type ChunkId, parameterBytes, planeOffset, stateBytes, valuePlane } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import type { ValueSource } from '../../nn/index.ts';
-import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope } from '../../tensor/index.ts';
+import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { planeDtype } from '../elementTypes.ts';
 import { firstValues } from '../firstValues.ts';
-import { stateDtype } from '../resident/entries.ts';
+import { splitMaster } from '../resident/compressedStates.ts';
 import type { HomeKind } from './homes.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 
@@ -27,30 +28,48 @@ export function placeValues(planned: Planned, options: ChunkStoreOptions): void 
 }
 
 function placeKinds(
-  { map, homes }: Planned,
+  { map, homes, course, plan: { types } }: Planned,
   dtype: Dtype,
   values: ValueSource,
   id: ChunkId,
   kinds: readonly HomeKind[],
 ): void {
-  const typeOf = (kind: HomeKind): Dtype => (kind === 'state' ? stateDtype(dtype) : dtype);
   const chunk = map.layout.chunks[id]!;
   for (const kind of kinds) {
     const { arena, offset } = homes.bytes(id, kind, true);
-    native().arenaFill(arena, offset, chunk.elements * dtypeBytes(typeOf(kind)) * (kind === 'state' ? 3 : 1), 0);
+    native().arenaFill(arena, offset, kind === 'state' ? stateBytes(chunk, types) : parameterBytes(chunk, types), 0);
   }
+  const isSplit = types.states === 'compressed' && types.computeBytes === 2 && chunk.trainable && course !== null;
   for (const placed of chunk.parameters) {
-    const parameter = map.parameters[placed.id]!;
+    const { shape } = map.parameters[placed.id]!;
     scope(() =>
       noGrad(() => {
-        const value = values(parameter);
+        const value = values(map.parameters[placed.id]!);
         for (const kind of kinds) {
-          const { arena, offset } = homes.bytes(id, kind, true);
-          const at = offset + placed.offset * dtypeBytes(typeOf(kind));
-          const code = dtypeCode(typeOf(kind));
-          ops.copyInto(adopt(native().arenaTensor(arena, at, parameter.shape, code)), value);
+          const place = homes.bytes(id, kind, true);
+          const tensorIn = (which: 'weight' | 'correction'): Tensor => {
+            const plane = which === 'weight' ? valuePlane(types) : which;
+            const [type, before] =
+              kind === 'parameter' ? [dtype, 0] : [planeDtype(plane, dtype), planeOffset(chunk, types, plane)];
+            const at = place.offset + before + placed.offset * dtypeBytes(type);
+            return adopt(native().arenaTensor(place.arena, at, shape, dtypeCode(type)));
+          };
+          placeValue(value, kind, isSplit, tensorIn);
         }
       }),
     );
   }
+}
+
+/** A value as weight or as what the state has of it. Moments begin with nothing. `isSplit`: the state keeps what bf16 leaves out. */
+function placeValue(
+  value: Tensor,
+  kind: HomeKind,
+  isSplit: boolean,
+  tensorIn: (kind: 'weight' | 'correction') => Tensor,
+): void {
+  const weight = tensorIn('weight');
+  // A value in the weights' own type leaves nothing over.
+  if (!isSplit || value.dtype === weight.dtype) ops.copyInto(weight, value);
+  else splitMaster(value, weight, kind === 'state' ? tensorIn('correction') : null);
 }

@@ -1,5 +1,5 @@
 /** What a store on chunks is made with, and everything that exists once its step is planned. */
-import type { Machine, ParkingTier, PlacementPolicy } from '../../memory/index.ts';
+import type { Machine, ParkingTier, PlacementPolicy, StateFormat } from '../../memory/index.ts';
 import type { Parameter, ValueSource } from '../../nn/index.ts';
 import type { Dtype } from '../../tensor/index.ts';
 import type { GradientNorms } from '../norms.ts';
@@ -17,6 +17,8 @@ import type { Walker } from './walker.ts';
 export interface ChunkStoreOptions {
   readonly seed: number;
   readonly dtype: Dtype;
+  /** How AdamW's states are kept; default exact. Compressed ones are for bf16 and fp32. */
+  readonly states?: StateFormat;
   readonly device: string;
   readonly updateAt: (step: number) => UpdateSettings;
   readonly groupOf: (parameter: Parameter) => number;

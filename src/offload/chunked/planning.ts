@@ -12,8 +12,9 @@ import {
 } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import type { Unit } from '../../nn/index.ts';
-import { dtypeBytes, dtypeCode } from '../../tensor/index.ts';
+import { dtypeCode } from '../../tensor/index.ts';
 import { contextBytes } from '../device.ts';
+import { elementTypes } from '../elementTypes.ts';
 import { Parking } from '../parking/parking.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { StepCourse, TraceRun } from '../store.ts';
@@ -144,13 +145,11 @@ function compilePlan(
   parked: PerTier,
   options: ChunkStoreOptions,
 ): Plan {
-  const { budgets, machine, policy, speculate, dtype } = options;
-  const computeBytes = dtypeBytes(dtype) as 2 | 4 | 8;
-  const types = { computeBytes, stateBytes: dtypeBytes(stateDtype(dtype)) as 4 | 8 };
+  const { budgets, machine, policy, speculate, dtype, states = 'exact' } = options;
   return planStep({
     layout: map.layout,
     trace,
-    types,
+    types: elementTypes(dtype, states),
     machine,
     budgets,
     reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu },

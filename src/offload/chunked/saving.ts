@@ -1,11 +1,9 @@
 /** What a checkpoint takes from chunks at rest: which bytes, in which order, after which tickets. */
-import type { ChunkId, Plan, SlotId } from '../../memory/index.ts';
-import { type Dtype, dtypeBytes } from '../../tensor/index.ts';
-import { stateDtype } from '../resident/entries.ts';
+import { type ChunkId, type Plan, parameterBytes, type SlotId, stateBytes } from '../../memory/index.ts';
 import type { SaveBlock, SaveSource, SaveTensor } from '../saving.ts';
-import type { StateKind } from '../store.ts';
 import type { HomeKind } from './homes.ts';
 import type { Planned } from './planned.ts';
+import { type SavedFormat, type SavedKind, savedRange } from './savedKinds.ts';
 import type { ModelMap } from './stepTrace.ts';
 
 export interface ChunkBlock {
@@ -15,29 +13,27 @@ export interface ChunkBlock {
   readonly tensors: readonly { readonly tensor: SaveTensor; readonly offset: number }[];
 }
 
-/**
- * Chunk by chunk: the parameter's bytes where they say more than the state's, then the state plane by plane. `moments` is the
- * number of moments kept, -1 where there is no state.
- */
-export function chunkBlocks(map: ModelMap, dtype: Dtype, moments: number): ChunkBlock[] {
-  const wide = stateDtype(dtype);
+/** Chunk by chunk: the parameter's bytes where they say more than the state's, then the state plane by plane. */
+export function chunkBlocks(map: ModelMap, { types, trained, frozen }: SavedFormat): ChunkBlock[] {
   return map.layout.chunks.flatMap((chunk): ChunkBlock[] => {
-    const hasState = chunk.trainable && moments >= 0;
-    const block = (home: HomeKind, type: Dtype, planes: number, kinds: readonly StateKind[]): ChunkBlock => {
-      const size = dtypeBytes(type);
-      const tensors = kinds.flatMap((kind, plane) =>
-        chunk.parameters.map((placed) => ({
-          tensor: { parameter: map.parameters[placed.id]!, kind, dtype: type, bytes: placed.elements * size },
-          offset: (plane * chunk.elements + placed.offset) * size,
-        })),
+    const block = (home: HomeKind, kinds: readonly SavedKind[]): ChunkBlock => {
+      const tensors = kinds.flatMap((saved) =>
+        chunk.parameters.map((placed, index) => {
+          const { offset, ...rest } = savedRange(chunk, index, saved, types);
+          const { kind, dtype } = saved;
+          return { tensor: { parameter: map.parameters[placed.id]!, kind, dtype, ...rest }, offset };
+        }),
       );
-      return { chunk: chunk.id, home, bytes: planes * chunk.elements * size, tensors };
+      const bytes = home === 'parameter' ? parameterBytes(chunk, types) : stateBytes(chunk, types);
+      return { chunk: chunk.id, home, bytes, tensors };
     };
-    const kept = (['moment1', 'moment2'] as const).slice(0, Math.max(0, moments));
-    if (!hasState) return [block('parameter', dtype, 1, ['weight'])];
-    // In one type the master is the weight.
-    if (wide === dtype) return [block('state', wide, 3, ['weight', ...kept])];
-    return [block('parameter', dtype, 1, ['weight']), block('state', wide, 3, ['master', ...kept])];
+    const kinds = chunk.trainable ? trained : frozen;
+    const alone = kinds.filter(({ plane }) => plane === null);
+    const inState = kinds.filter(({ plane }) => plane !== null);
+    return [
+      ...(alone.length === 0 ? [] : [block('parameter', alone)]),
+      ...(inState.length === 0 ? [] : [block('state', inState)]),
+    ];
   });
 }
 

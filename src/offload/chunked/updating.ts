@@ -1,12 +1,14 @@
 /** The end of a step whose norm is known and finite: what waits for it is updated, what was guessed is kept or made again. */
-import type { ChunkId, Ticket } from '../../memory/index.ts';
+import type { ChunkId, PlaneKind, Ticket } from '../../memory/index.ts';
+import type { CompressedTensors } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { Parameter } from '../../nn/index.ts';
-import { dtypeBytes, noGrad, scope, type Tensor } from '../../tensor/index.ts';
+import { adopt, dtypeCode, noGrad, scope, type Tensor } from '../../tensor/index.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse, UpdateSettings } from '../store.ts';
 import { type AtHand, sumOfUses } from './gradientNorms.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
+import { type SavedFormat, savedFormat, savedRange } from './savedKinds.ts';
 import { accumulates, guessedScale, segmentsOf } from './walker.ts';
 
 export interface Accepted {
@@ -64,32 +66,42 @@ export class DeviceUpdate implements Disposable {
   readonly #threads: number;
   readonly #each: readonly UpdateOfOne[];
   readonly #kept: readonly Tensor[];
+  readonly #compressed: boolean;
 
   constructor(planned: Planned, options: ChunkStoreOptions, settings: UpdateSettings) {
     this.#settings = settings;
     this.#threads = options.threads;
-    const moments = stateMoments(settings);
+    this.#compressed = planned.plan.types.states === 'compressed';
+    const format = savedFormat(options.dtype, planned.plan.types, stateMoments(settings));
     const updates = planned.plan.moments.at(-1)!.deviceUpdates;
-    this.#each = scope(() => noGrad(() => updates.flatMap((chunk) => deviceTensors(planned, options, chunk, moments))));
-    this.#kept = this.#each.flatMap(({ tensors }) => tensors);
+    this.#each = scope(() => noGrad(() => updates.flatMap((chunk) => deviceTensors(planned, options, chunk, format))));
+    this.#kept = this.#each.flatMap(({ tensors }) => [...tensors.values()]);
   }
 
   get gradients(): readonly AtHand[] {
-    return this.#each.map(({ parameter, tensors }) => ({ parameter, gradient: tensors[0]! }));
+    return this.#each.map(({ parameter, tensors }) => ({ parameter, gradient: tensors.get('gradient')! }));
   }
 
   run(scale: number): void {
     if (this.#each.length === 0) return;
     const { rule, groups } = this.#settings;
-    const groupOf = this.#each.map(({ group }) => group);
-    const handles = this.#each.map(({ tensors: [gradient, master, parameterOut, m, v] }) => ({
-      gradient: gradient!.handle,
-      master: master!.handle,
-      parameterOut: parameterOut!.handle,
-      m: m?.handle ?? null,
-      v: v?.handle ?? null,
-    }));
-    noGrad(() => native().optimizerUpdateMany(rule, groups, groupOf, scale, handles, this.#threads));
+    noGrad(() => {
+      if (this.#compressed) {
+        for (const { group, tensors } of this.#each) {
+          native().optimizerUpdateCompressed(
+            'automatic',
+            groups[group]!,
+            scale,
+            compressedHandles(tensors),
+            this.#threads,
+          );
+        }
+        return;
+      }
+      const groupOf = this.#each.map(({ group }) => group);
+      const handles = this.#each.map(({ tensors }) => exactHandles(tensors));
+      native().optimizerUpdateMany(rule, groups, groupOf, scale, handles, this.#threads);
+    });
   }
 
   [Symbol.dispose](): void {
@@ -97,37 +109,62 @@ export class DeviceUpdate implements Disposable {
   }
 }
 
+/** What the update of one parameter reads and writes. Its new weight goes to `weightOut`. */
+type UpdateTensors = ReadonlyMap<'gradient' | 'weightOut' | PlaneKind, Tensor>;
+
 interface UpdateOfOne {
   readonly parameter: Parameter;
   readonly group: number;
-  /** Gradient, master, parameter, and the rule's moments. */
-  readonly tensors: readonly Tensor[];
+  readonly tensors: UpdateTensors;
 }
+
+const exactHandles = (tensors: UpdateTensors) => ({
+  gradient: tensors.get('gradient')!.handle,
+  master: tensors.get('master')!.handle,
+  parameterOut: tensors.get('weightOut')!.handle,
+  m: tensors.get('moment1')?.handle ?? null,
+  v: tensors.get('moment2')?.handle ?? null,
+});
+
+const compressedHandles = (tensors: UpdateTensors): CompressedTensors => ({
+  gradient: tensors.get('gradient')!.handle,
+  weight: tensors.get('weight')!.handle,
+  low: tensors.get('correction')?.handle ?? null,
+  m: tensors.get('moment1Codes')!.handle,
+  root: tensors.get('moment2Codes')!.handle,
+  mScales: tensors.get('moment1Scales')!.handle,
+  rootScales: tensors.get('moment2Scales')!.handle,
+  weightOut: tensors.get('weightOut')!.handle,
+});
 
 /** What the update of one chunk on the compute device reads and writes, parameter by parameter. */
 function deviceTensors(
   { plan, map, tiers, homes, views }: Planned,
   { dtype }: ChunkStoreOptions,
   id: ChunkId,
-  moments: number,
+  { types, trained }: SavedFormat,
 ): UpdateOfOne[] {
   const rest = stateDtype(dtype);
   const chunk = map.layout.chunks[id]!;
   const { parameter, state, gradients } = plan.chunks[id]!;
-  const stateAt = tiers.memory(homes.slotOf(id, state!));
-  const plane = chunk.elements * dtypeBytes(rest);
+  const { arena, offset } = tiers.memory(homes.slotOf(id, state!));
   const gradientType = accumulates(plan) ? rest : dtype;
   return segmentsOf(map.layout, id).map(({ group }, index) => {
-    const stateTensor = (which: number): Tensor =>
-      views.tensorIn({ ...stateAt, offset: stateAt.offset + which * plane }, chunk, index, rest);
+    const owner = map.parameters[chunk.parameters[index]!.id]!;
     const parts = gradients.map((place) =>
       views.tensorIn(tiers.memory(homes.slotOf(id, place)), chunk, index, gradientType),
     );
-    const parameterOut = views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype);
-    const own = Array.from({ length: moments }, (_, moment) => stateTensor(moment + 1));
-    const tensors = [sumOfUses(parts.reverse(), rest), stateTensor(0), parameterOut, ...own];
-    const owner = map.parameters[chunk.parameters[index]!.id]!;
-    return { parameter: owner, group, tensors: tensors.map((tensor) => tensor.keep()) };
+    const tensors = new Map<'gradient' | 'weightOut' | PlaneKind, Tensor>([
+      ['gradient', sumOfUses(parts.reverse(), rest)],
+      ['weightOut', views.tensorIn(tiers.memory(homes.slotOf(id, parameter)), chunk, index, dtype)],
+    ]);
+    for (const saved of trained) {
+      if (saved.plane === null) continue;
+      const { offset: at, shape = owner.shape } = savedRange(chunk, index, saved, types);
+      tensors.set(saved.plane.kind, adopt(native().arenaTensor(arena, offset + at, shape, dtypeCode(saved.dtype))));
+    }
+    for (const tensor of tensors.values()) tensor.keep();
+    return { parameter: owner, group, tensors };
   });
 }
 

@@ -1,6 +1,15 @@
 /** Hands a plan's tickets to the native executor, one instance per step, and meets it once per moment. */
 import { TierraError } from '../../core/errors.ts';
-import type { ChunkId, ChunkPlan, Layout, Place, Plan, Ticket as PlanTicket, SlotId } from '../../memory/index.ts';
+import {
+  type ChunkId,
+  type ChunkPlan,
+  type Layout,
+  momentBlock,
+  type Place,
+  type Plan,
+  type Ticket as PlanTicket,
+  type SlotId,
+} from '../../memory/index.ts';
 import type {
   ArenaElements,
   ArenaPlace,
@@ -11,6 +20,7 @@ import type {
   UpdateSegment,
 } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
+import { compressedPlanes } from '../compressedPlanes.ts';
 import { cudaIndex } from '../device.ts';
 import type { ParkingLanes } from '../parking/parking.ts';
 import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
@@ -487,7 +497,8 @@ export class Walker {
       rule: settings.rule,
       count: chunk.elements,
       gradients: gradientOrder(ticket).map((place): ArenaElements => ({ ...at(place), dtype: this.#gradientCode() })),
-      state: { ...state, dtype: stateCode },
+      state: { ...state, dtype: plan.types.states === 'compressed' ? computeCode : stateCode },
+      planes: compressedPlanes(chunk, plan.types),
       stateOut: inPlace ? null : stateOut,
       parameterOut: { ...at(ticket.to), dtype: computeCode },
       segments: segmentsOf(layout, ticket.chunk),
@@ -526,11 +537,12 @@ function gradientOrder(ticket: PlanTicket): readonly Place[] {
 
 /** One segment per parameter: what lies between them is padding and stays zero. */
 export function segmentsOf(layout: Layout, chunk: ChunkId): UpdateSegment[] {
-  return layout.chunks[chunk]!.parameters.map(({ offset, elements, group }) => ({
-    begin: offset,
-    count: elements,
-    group,
-  }));
+  let firstScale = 0;
+  return layout.chunks[chunk]!.parameters.map(({ offset, elements, group }) => {
+    const segment = { begin: offset, count: elements, group, firstScale };
+    firstScale += Math.ceil(elements / momentBlock);
+    return segment;
+  });
 }
 
 /** Fetches that may start as soon as the step before is over: they wait for no moment and nothing but each other. */

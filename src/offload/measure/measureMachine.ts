@@ -1,9 +1,9 @@
 /** What the planner has to know about this machine, measured in a few seconds and remembered. */
 import { statSync } from 'node:fs';
 import { cpus, hostname, totalmem } from 'node:os';
-import { type Machine, referenceMachine } from '../../memory/index.ts';
+import { type Machine, referenceMachine, type StateFormat } from '../../memory/index.ts';
 import { addonPath, native } from '../../native/load.ts';
-import { type Dtype, dtypeBytes } from '../../tensor/index.ts';
+import type { Dtype } from '../../tensor/index.ts';
 import { cudaIndex } from '../device.ts';
 import { stateDtype } from '../resident/entries.ts';
 import { recallMeasurement, rememberMeasurement } from './cache.ts';
@@ -19,6 +19,8 @@ export interface MeasureOptions {
   /** Threads of operators and of the host optimizer. */
   readonly threads: number;
   readonly updateThreads: number;
+  /** How the run keeps its states; default exact. */
+  readonly states?: StateFormat;
   /** Null measures no disk. */
   readonly disk: DiskSettings | null;
   /** Measure although it is known. */
@@ -38,6 +40,9 @@ interface Rates extends CopyRates, ComputeRates {
   readonly hostUpdateParameters: number;
   readonly deviceUpdateParameters: number;
   readonly hostDramBytes: number;
+  /** Where states are compressed: what an update moves, and how fast sums are made. */
+  readonly hostUpdateBytes?: number;
+  readonly hostSumBytes?: number;
 }
 
 /**
@@ -65,20 +70,30 @@ export function measureMachine(options: MeasureOptions): MeasuredMachine {
   };
 }
 
-function measureRates({ device, dtype, threads, updateThreads, cacheBytes }: MeasureOptions): Rates {
-  const state = stateDtype(dtype);
+function measureRates({ device, dtype, states = 'exact', threads, updateThreads, cacheBytes }: MeasureOptions): Rates {
   const bytes = workingBytes(cacheBytes ?? null);
   const copies = measureCopies(cudaIndex(device), bytes);
-  const updates = measureUpdates({ device, dtype, stateDtype: state, threads, updateThreads, bytes });
-  const { hostUpdateParameters, deviceUpdateParameters, copyBytes } = updates;
-  const updateTraffic = hostUpdateParameters * (2 * dtypeBytes(dtype) + 6 * dtypeBytes(state));
+  const updates = measureUpdates({
+    device,
+    dtype,
+    stateDtype: stateDtype(dtype),
+    states,
+    threads,
+    updateThreads,
+    bytes,
+  });
+  const { hostUpdateParameters, hostUpdateBytes, deviceUpdateParameters, copyBytes } = updates;
+  // Whatever moves most bytes shows what the memory can do.
+  const updateTraffic = hostUpdateParameters * hostUpdateBytes;
+  const hostDramBytes = Math.max(copyBytes, updateTraffic, copies.toDevice.together + copies.toHost.together);
   return {
     ...copies,
     ...measureCompute(device, dtype),
     hostUpdateParameters,
     deviceUpdateParameters,
-    // Whatever moves most bytes shows what the memory can do.
-    hostDramBytes: Math.max(copyBytes, updateTraffic, copies.toDevice.together + copies.toHost.together),
+    hostDramBytes,
+    // Updates of compressed states are bound by arithmetic, and sums are not.
+    ...(states === 'compressed' ? { hostUpdateBytes, hostSumBytes: copyBytes } : {}),
   };
 }
 
@@ -137,7 +152,7 @@ function isRates(value: unknown): boolean {
 const method = 3;
 
 /** Everything the rates depend on: method, machine, build, device, element type, threads. */
-function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): string {
+function machineKey({ device, dtype, states = 'exact', threads, updateThreads }: MeasureOptions): string {
   const { torchVersion, sourceHash } = native().buildInfo;
   const built = sourceHash === '' ? String(statSync(addonPath()).mtimeMs) : sourceHash;
   return [
@@ -151,6 +166,7 @@ function machineKey({ device, dtype, threads, updateThreads }: MeasureOptions): 
     dtype,
     threads,
     updateThreads,
+    ...(states === 'exact' ? [] : [`${states} states`]),
   ].join(' | ');
 }
 

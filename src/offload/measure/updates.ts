@@ -1,13 +1,25 @@
 import { MiB } from '../../core/units.ts';
+import {
+  alignChunk,
+  type Chunk,
+  layOut,
+  type StateFormat,
+  stateBytes,
+  stateBytesPerElement,
+} from '../../memory/index.ts';
 import type { TensorHandle, UpdateGroup } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tensor } from '../../tensor/index.ts';
+import { compressedPlanes } from '../compressedPlanes.ts';
 import { cudaIndex } from '../device.ts';
+import { elementTypes } from '../elementTypes.ts';
 import { Bench, leastOf, secondsFor } from './bench.ts';
 
 export interface UpdateRates {
-  /** Parameters per second of AdamW by the host optimizer. */
+  /** Parameters per second of AdamW by the host optimizer, on states as the run keeps them. */
   readonly hostUpdateParameters: number;
+  /** Bytes of host memory that one of these updates reads and writes. */
+  readonly hostUpdateBytes: number;
   /** The same where the compute device updates what it keeps. */
   readonly deviceUpdateParameters: number;
   /** Bytes of host memory per second that a copy on all threads reaches: reads and writes counted. */
@@ -18,6 +30,7 @@ export interface UpdateOptions {
   readonly device: string;
   readonly dtype: Dtype;
   readonly stateDtype: Dtype;
+  readonly states: StateFormat;
   readonly threads: number;
   readonly updateThreads: number;
   /** Of host memory, which all of this goes through: more than the caches hold. */
@@ -43,17 +56,23 @@ export function measureUpdates({
   device,
   dtype,
   stateDtype,
+  states,
   threads,
   updateThreads,
   bytes,
 }: UpdateOptions): UpdateRates {
-  const [narrow, wide] = [dtypeBytes(dtype), dtypeBytes(stateDtype)];
-  const elements = Math.max(leastElements, Math.floor(bytes / (3 * wide + narrow) / 1024) * 1024);
+  const narrow = dtypeBytes(dtype);
+  const types = elementTypes(dtype, states);
+  const perElement = stateBytesPerElement(types);
+  const elements = Math.max(leastElements, alignChunk(Math.floor(bytes / (perElement + narrow))));
+  const { chunks } = layOut([{ id: 0, name: 'all', unit: 0, elements, trainable: true, group: 0 }]);
+  const [chunk] = chunks as [Chunk];
+  const stateSize = stateBytes(chunk, types);
   const bench = new Bench(-1, updateThreads);
   try {
-    const arenaBytes = elements * (3 * wide + narrow);
+    const arenaBytes = stateSize + elements * narrow;
     const arena = bench.arena('host', arenaBytes, -1);
-    const parameter = { arena, offset: 3 * wide * elements, dtype: dtypeCode(dtype) };
+    const parameter = { arena, offset: stateSize, dtype: dtypeCode(dtype) };
     const update = leastOf(3, () =>
       bench.run([
         {
@@ -62,10 +81,11 @@ export function measureUpdates({
           rule: 'adamw',
           count: elements,
           gradients: [parameter],
-          state: { arena, offset: 0, dtype: dtypeCode(stateDtype) },
+          state: { arena, offset: 0, dtype: dtypeCode(states === 'compressed' ? dtype : stateDtype) },
+          planes: compressedPlanes(chunk, types),
           stateOut: null,
           parameterOut: parameter,
-          segments: [{ begin: 0, count: elements, group: 0 }],
+          segments: [{ begin: 0, count: elements, group: 0, firstScale: 0 }],
           groups: [group],
           scaleCell: -1,
         },
@@ -79,7 +99,8 @@ export function measureUpdates({
     const inArena = (offset: number): Tensor =>
       adopt(native().arenaTensor(arena, offset, [half], dtypeCode('float32')));
     const copy = scope(() => copySeconds(inArena(0), inArena(4 * half), threads));
-    return { hostUpdateParameters, deviceUpdateParameters, copyBytes: (2 * 4 * half) / copy };
+    const hostUpdateBytes = 2 * narrow + 2 * perElement;
+    return { hostUpdateParameters, hostUpdateBytes, deviceUpdateParameters, copyBytes: (2 * 4 * half) / copy };
   } finally {
     bench.dispose();
   }

@@ -6,6 +6,7 @@ import {
   layOut,
   type ParameterSpec,
   type PlanInput,
+  stateBytesPerElement,
 } from '../../../src/memory/index.ts';
 
 /** Parameter lists in order of first use: mixed sizes, frozen ones, groups, ties to earlier units. */
@@ -72,6 +73,8 @@ export const problems: fc.Arbitrary<PlanInput> = fc
     types: fc.constantFrom<ElementBytes>(
       { computeBytes: 2, stateBytes: 4 },
       { computeBytes: 4, stateBytes: 4 },
+      { computeBytes: 2, stateBytes: 4, states: 'compressed' },
+      { computeBytes: 4, stateBytes: 4, states: 'compressed' },
       { computeBytes: 8, stateBytes: 8 },
     ),
     training: fc.integer({ min: 0, max: 4 }).map((n) => n > 0),
@@ -100,7 +103,7 @@ export const problems: fc.Arbitrary<PlanInput> = fc
       nonModelBytes: () => activation,
     });
     const elements = layout.chunks.reduce((sum, chunk) => sum + chunk.elements, 0);
-    const whole = elements * (types.computeBytes + (training ? 3 * types.stateBytes : 0));
+    const whole = elements * (types.computeBytes + (training ? stateBytesPerElement(types) : 0));
     const unit = Math.max(
       ...layout.chunksOfUnit.map((chunks) => chunks.reduce((sum, chunk) => sum + layout.chunks[chunk]!.elements, 0)),
     );
