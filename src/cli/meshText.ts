@@ -1,8 +1,8 @@
 /** What stands above the plan of the best mesh. */
 import { stringify } from 'yaml';
 import { formatBytes, formatSeconds } from '../core/units.ts';
-import { division, type Prediction } from '../dist/costs/index.ts';
-import type { ProposedMesh } from '../engine/planMesh.ts';
+import { division } from '../dist/costs/index.ts';
+import type { LeadingMesh, ProposedMesh } from '../engine/planMesh.ts';
 import { plural, table } from './planWords.ts';
 
 /** Whole text, ending in an empty line. */
@@ -14,8 +14,8 @@ export function meshText(proposed: ProposedMesh, ranks: number): string {
       'Why',
       reasons.map((reason) => [reason]),
     ),
-    table('By the formulas', [
-      ['', 'ZeRO', 'activations', 'states', 'micro-batches', 'GPU memory', 'a step'],
+    table('The leaders by formulas, and as planned in full', [
+      ['', 'ZeRO', 'activations', 'states', 'micro-batches', 'GPU memory', 'a step', 'as planned'],
       ...[best, ...runnersUp].map(row),
     ]),
     ...refused.map(
@@ -26,7 +26,7 @@ export function meshText(proposed: ProposedMesh, ranks: number): string {
   return `${parts.join('\n\n')}\n\n`;
 }
 
-function row({ mesh, memory, stepSeconds }: Prediction): string[] {
+function row({ mesh, memory, stepSeconds, plannedSeconds }: LeadingMesh): string[] {
   return [
     division(mesh),
     String(mesh.zero),
@@ -35,6 +35,7 @@ function row({ mesh, memory, stepSeconds }: Prediction): string[] {
     `${mesh.microBatches} of ${mesh.sequences * mesh.dp}`,
     formatBytes(memory.total),
     formatSeconds(stepSeconds),
+    formatSeconds(plannedSeconds),
   ];
 }
 

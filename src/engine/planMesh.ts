@@ -1,6 +1,6 @@
 /**
- * The best mesh for a model and so many described GPUs: a search over the formulas of `dist/costs`, whose answer is then planned in
- * full. A candidate whose parts do not fit the planner's finer count gives way to the next.
+ * The best mesh for a model and so many described GPUs: a search over the formulas of `dist/costs`, whose leaders are then planned in
+ * full. The plans decide: they count what the formulas leave out, and refuse what does not fit after all.
  */
 import type { Config, ConfigInput } from '../config/index.ts';
 import { isTierraError } from '../core/errors.ts';
@@ -20,15 +20,21 @@ import { machineFor, type PlanRequest, plannedModel } from './planEstimate.ts';
 import { widthOf } from './planRank.ts';
 import { attentionSizes, mixtureOf } from './planSharing.ts';
 
+/** What the formulas say of a mesh, and what its full plan says. */
+export interface LeadingMesh extends Prediction {
+  readonly plannedSeconds: number;
+}
+
 export interface ProposedMesh {
-  readonly best: Prediction;
-  readonly runnersUp: readonly Prediction[];
+  readonly best: LeadingMesh;
+  /** The formulas' other leaders, fastest plan first. */
+  readonly runnersUp: readonly LeadingMesh[];
   readonly reasons: readonly string[];
   /** Meshes that were looked at. */
   readonly tried: number;
   /** What to put into the configuration. */
   readonly settings: ConfigInput;
-  /** Candidates that the formulas liked better, and why the planner refused them. */
+  /** Leaders that the planner refused, and why. */
   readonly refused: readonly { readonly mesh: Prediction['mesh']; readonly reason: string }[];
   readonly planned: PlannedCluster;
 }
@@ -36,7 +42,7 @@ export interface ProposedMesh {
 /** Throws `E_OUT_OF_MEMORY` when no mesh fits, `E_PLAN` when the planner refuses all that the formulas allow. */
 export async function planBestMesh(config: Config, request: PlanRequest, flags: LinkFlags): Promise<ProposedMesh> {
   const { machine, dtype } = machineFor(config, request);
-  const { memory, train, data, parallel } = config;
+  const { memory, train, data } = config;
   const built = await plannedModel(config);
   const links = describeLinks(flags);
   const hostBytes = memory.cpu === 'auto' ? machine.capacityBytes.host / links.gpusPerNode : memory.cpu;
@@ -56,37 +62,46 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
     elementBytes: dtypeBytes(dtype),
   });
   const refused: { readonly mesh: Prediction['mesh']; readonly reason: string }[] = [];
+  const leaders: { readonly leader: LeadingMesh; readonly settings: ConfigInput; readonly planned: PlannedCluster }[] =
+    [];
   let first: unknown;
-  for (const candidate of [proposal.best, ...proposal.runnersUp]) {
-    const { mesh } = candidate;
+  for (const prediction of [proposal.best, ...proposal.runnersUp]) {
+    const { mesh } = prediction;
     const settings = settingsOf(mesh, cluster, config);
-    const changed: Config = {
-      ...config,
-      parallel: {
-        ...parallel,
-        pp: 1,
-        tp: 1,
-        sp: 1,
-        ep: 1,
-        zero: 0,
-        ...settings.parallel,
-        dp: mesh.dp,
-      } as Config['parallel'],
-      train: { ...train, ...settings.train } as Config['train'],
-      memory: { ...memory, ...settings.memory } as Config['memory'],
-    };
     try {
-      const planned = await planOn(changed, machine, dtype, flags);
-      const runnersUp = [proposal.best, ...proposal.runnersUp].filter((one) => one !== candidate);
-      const reasons = candidate === proposal.best ? proposal.reasons : proposal.reasonsFor(candidate);
-      return { best: candidate, runnersUp, reasons, tried: proposal.tried, settings, refused, planned };
+      const planned = await planOn(changedBy(settings, mesh.dp, config), machine, dtype, flags);
+      leaders.push({ leader: { ...prediction, plannedSeconds: planned.summary.time.stepSeconds }, settings, planned });
     } catch (error) {
       if (!isTierraError(error, 'E_PLAN')) throw error;
       first ??= error;
       refused.push({ mesh, reason: error.message });
     }
   }
-  throw first;
+  leaders.sort((a, b) => a.leader.plannedSeconds - b.leader.plannedSeconds);
+  const [fastest, ...others] = leaders;
+  if (fastest === undefined) throw first;
+  const { leader: best, settings, planned } = fastest;
+  const reasons = proposal.reasonsFor(best);
+  return {
+    best,
+    runnersUp: others.map(({ leader }) => leader),
+    reasons,
+    tried: proposal.tried,
+    settings,
+    refused,
+    planned,
+  };
+}
+
+/** `config` with nothing of its own mesh left. */
+function changedBy({ parallel, train, memory }: ConfigInput, dp: number, config: Config): Config {
+  const alone = { pp: 1, tp: 1, sp: 1, ep: 1, zero: 0 };
+  return {
+    ...config,
+    parallel: { ...config.parallel, ...alone, ...parallel, dp } as Config['parallel'],
+    train: { ...config.train, ...train } as Config['train'],
+    memory: { ...config.memory, ...memory } as Config['memory'],
+  };
 }
 
 /** The sections of a configuration that ask for a mesh, and only what differs from their defaults. */
