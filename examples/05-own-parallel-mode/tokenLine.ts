@@ -35,6 +35,7 @@ export function tokenLine(line: dist.Group): nn.LayerFactory {
   const place = { kind: '1d', groups: { line } } as const;
   const whole = (size: number): nn.PartRange => ({ begin: 0, end: size });
   return {
+    ...nn.wholeLayers,
     /** Backward is a reduce-scatter: each rank's columns used the gathered tokens in their own way. */
     enter: (x) => dist.gatherFromGroup(x, line, tokens, true),
     // Attention is over heads of each rank's own: what it drops is its own affair.

@@ -4,6 +4,7 @@ import type { Problem } from './problems.ts';
 import { lossScaleSchema } from './schema/lossScale.ts';
 import { modelSchema } from './schema/model.ts';
 import { branches, markOf, peel } from './schemaWalk.ts';
+import { checkTensor } from './tensorRules.ts';
 import {
   formatPath,
   formatPlace,
@@ -44,6 +45,7 @@ export function checkRules(tree: SourceTree): Problem[] {
     ...checkMomentum(tree),
     ...checkLossScale(tree),
     ...checkParallel(tree),
+    ...checkTensor(tree),
   ];
 }
 

@@ -16,7 +16,10 @@ export type Answers = (parameter: Parameter) => boolean;
 function answersForPart(context: Context, pipeline: Stages | null): Answers {
   const { tp } = context.config.parallel;
   const first = tp === 1 || meshOf(context).coordinate.tp === 0;
-  return (parameter) => (first || parameter.whole !== null) && isOwner(parameter, pipeline);
+  return (parameter) => {
+    const { whole } = parameter;
+    return (whole === null ? first : (whole.copy ?? 0) === 0) && isOwner(parameter, pipeline);
+  };
 }
 
 const isOwner = (parameter: Parameter, pipeline: Stages | null): boolean =>

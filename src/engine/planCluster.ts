@@ -112,6 +112,11 @@ interface Job {
 async function layOutJob(config: Config, machine: PlanMachine, dtype: Dtype, ranks: number): Promise<Job> {
   const { parallel, train, memory } = config;
   const { dp, pp, tp, sp, ep, replicate, zero } = parallel;
+  if (tp > 1 && parallel.tensor !== '1d') {
+    throw new TierraError('E_UNSUPPORTED', `tierra plan counts parallel.tensor: 1d, not ${parallel.tensor}`, {
+      hint: 'Training takes it; what a linear layer moves is in docs/parallel.md.',
+    });
+  }
   const degrees: Degrees = { ...(dp === 'auto' ? {} : { dp }), pp, tp, sp, ep };
   const layout = new MeshLayout(ranks, degrees);
   const data = layout.degrees.dp * ep;

@@ -21,7 +21,7 @@ import { type Recording, reasonOf, recordingSteps, startRecording } from './reco
 import { finishedText, resume } from './resume.ts';
 import { rewind } from './rewind.ts';
 import { shown } from './shownPath.ts';
-import { underTensorParallel } from './tensorParallel.ts';
+import { checkBlocks, underTensorParallel } from './tensorParallel.ts';
 import { totalStepsOf } from './totalSteps.ts';
 import { type Recovery, Trainer } from './trainer.ts';
 import { evaluating, reporting } from './trainingHooks.ts';
@@ -70,6 +70,7 @@ async function trainRecorded(context: Context, recording: Recording, signal: Abo
   const ranks = dataRanks(context);
   const { everyone } = ranks;
   const progress = everyone.rank === 0 ? recording.progress : rankProgress(recording.progress, everyone.rank);
+  checkBlocks(context, ranks.rows.size);
   const tokenizer = await tokenizerFor(config.data.tokenizer);
   const built = underTensorParallel(context, () => describedModel(config, tokenizer));
   const corpus = await prepareCorpus(corpusOptions(config, tokenizer, (text) => progress.note(text), signal));

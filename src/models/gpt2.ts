@@ -3,14 +3,12 @@ import {
   type ActivationName,
   activations,
   attend,
-  Dropout,
-  Embedding,
   type EmbeddingLayer,
   init,
-  LayerNorm,
   type LinearLayer,
   layers,
   Module,
+  type NormLayer,
   positionIds,
   positionRuns,
   type ShardedSequence,
@@ -40,14 +38,14 @@ export interface Gpt2Config {
 
 class Gpt2Embedding extends Module<[Tensor, number, ShardedSequence | null], Tensor> {
   readonly wte: EmbeddingLayer;
-  readonly wpe: Embedding;
-  readonly drop: Dropout;
+  readonly wpe: EmbeddingLayer;
+  readonly drop: Module<[Tensor], Tensor>;
 
   constructor(config: Gpt2Config) {
     super();
     this.wte = layers().embedding(config.vocab_size, config.n_embd, init.normal(config.initializer_range));
-    this.wpe = new Embedding(config.n_positions, config.n_embd, init.normal(config.initializer_range));
-    this.drop = new Dropout(config.embd_pdrop);
+    this.wpe = layers().table(config.n_positions, config.n_embd, init.normal(config.initializer_range));
+    this.drop = layers().dropout(config.embd_pdrop);
   }
 
   forward(ids: Tensor, start: number, sequence: ShardedSequence | null): Tensor {
@@ -59,7 +57,7 @@ class Gpt2Embedding extends Module<[Tensor, number, ShardedSequence | null], Ten
 class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
   readonly c_attn: LinearLayer;
   readonly c_proj: LinearLayer;
-  readonly drop: Dropout;
+  readonly drop: Module<[Tensor], Tensor>;
   readonly #headSize: number;
   readonly #dropout: number;
   readonly #drawApart = layers().drawApart;
@@ -72,7 +70,7 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
     const inner = { along: 'out', sections: 3, unit: headSize } as const;
     this.c_attn = layers().linearInOut(width, 3 * width, init.normal(std), init.zeros, inner);
     this.c_proj = layers().linearInOut(width, width, small, init.zeros, { along: 'in', unit: headSize });
-    this.drop = new Dropout(config.resid_pdrop);
+    this.drop = layers().dropout(config.resid_pdrop);
     this.#headSize = headSize;
     this.#dropout = config.attn_pdrop;
   }
@@ -96,7 +94,7 @@ class Gpt2Attention extends Module<[Tensor, BlockContext], Tensor> {
 class Gpt2Mlp extends Module<[Tensor], Tensor> {
   readonly c_fc: LinearLayer;
   readonly c_proj: LinearLayer;
-  readonly drop: Dropout;
+  readonly drop: Module<[Tensor], Tensor>;
   readonly #activation: ActivationName;
 
   constructor(config: Gpt2Config) {
@@ -106,7 +104,7 @@ class Gpt2Mlp extends Module<[Tensor], Tensor> {
     const small = init.normal(std / Math.sqrt(2 * config.n_layer));
     this.c_fc = layers().linearInOut(width, hidden, init.normal(std), init.zeros, { along: 'out' });
     this.c_proj = layers().linearInOut(hidden, width, small, init.zeros, { along: 'in' });
-    this.drop = new Dropout(config.resid_pdrop);
+    this.drop = layers().dropout(config.resid_pdrop);
     this.#activation = config.activation_function;
   }
 
@@ -116,17 +114,16 @@ class Gpt2Mlp extends Module<[Tensor], Tensor> {
 }
 
 class Gpt2Block extends Module<[Tensor, BlockContext], Tensor> {
-  readonly ln_1: LayerNorm;
+  readonly ln_1: NormLayer;
   readonly attn: Gpt2Attention;
-  readonly ln_2: LayerNorm;
+  readonly ln_2: NormLayer;
   readonly mlp: Gpt2Mlp;
 
   constructor(config: Gpt2Config) {
     super();
-    const norm = { epsilon: config.layer_norm_epsilon };
-    this.ln_1 = new LayerNorm(config.n_embd, norm);
+    this.ln_1 = layers().layerNorm(config.n_embd, config.layer_norm_epsilon);
     this.attn = new Gpt2Attention(config);
-    this.ln_2 = new LayerNorm(config.n_embd, norm);
+    this.ln_2 = layers().layerNorm(config.n_embd, config.layer_norm_epsilon);
     this.mlp = new Gpt2Mlp(config);
   }
 
@@ -150,7 +147,7 @@ export class Gpt2 extends LanguageModel {
     this.embedding = new Gpt2Embedding(config).unit();
     this.blocks = Array.from({ length: config.n_layer }, () => new Gpt2Block(config).unit());
     const tied = config.tie_word_embeddings ? this.embedding.wte.weight : null;
-    const norm = new LayerNorm(width, { epsilon: config.layer_norm_epsilon });
+    const norm = layers().layerNorm(width, config.layer_norm_epsilon);
     this.head = new LanguageHead(norm, width, vocabulary, tied, std).unit();
   }
 

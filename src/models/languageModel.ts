@@ -6,7 +6,7 @@
 import { check } from '../core/errors.ts';
 import { type KeyValueCache, Module, type ShardedSequence } from '../nn/index.ts';
 import { runSequence, type SequenceModel } from '../nn/sequence.ts';
-import type { Tensor } from '../tensor/index.ts';
+import { ops, type Tensor } from '../tensor/index.ts';
 import type { ModelDescription, ModelFamily } from './hf/config.ts';
 import type { HfConfig } from './presets.ts';
 
@@ -34,6 +34,11 @@ export interface BlockContext {
 export type EmbeddingUnit = Module<[ids: Tensor, start: number, sequence: ShardedSequence | null], Tensor>;
 export type BlockUnit = Module<[x: Tensor, context: BlockContext], Tensor>;
 export type HeadUnit = Module<[x: Tensor, labels: Tensor | null], Tensor>;
+
+/** Those of the batch, where a layout filled it up. */
+function firstRows(logits: Tensor, rows: number): Tensor {
+  return logits.size(0) === rows ? logits : ops.slice(logits, 0, 0, rows);
+}
 
 export abstract class LanguageModel extends Module<[TokenBatch], Tensor> implements SequenceModel<TokenBatch> {
   /** Which names its tensors have in checkpoints. */
@@ -72,7 +77,8 @@ export abstract class LanguageModel extends Module<[TokenBatch], Tensor> impleme
     const layer = index - 1;
     const block = this.blocks[layer];
     if (block !== undefined) return block.call(x, { start, cache: cache ?? null, layer, sequence });
-    if (sequence === null || labels === undefined) return this.head.call(x, labels ?? null);
+    if (labels === undefined) return firstRows(this.head.call(x, null), ids.size(0));
+    if (sequence === null) return this.head.call(x, labels);
     const own = sequence.split(labels, 1);
     return sequence.shareOfLoss(this.head.call(x, own), own);
   }

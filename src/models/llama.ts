@@ -12,7 +12,7 @@ import {
   layers,
   Module,
   MoeBlock,
-  RMSNorm,
+  type NormLayer,
   Rotary,
   type RotaryScaling,
   SwiGLU,
@@ -83,8 +83,8 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
   readonly k_proj: LinearLayer;
   readonly v_proj: LinearLayer;
   readonly o_proj: LinearLayer;
-  readonly q_norm: Module<[Tensor], Tensor> | null;
-  readonly k_norm: Module<[Tensor], Tensor> | null;
+  readonly q_norm: NormLayer | null;
+  readonly k_norm: NormLayer | null;
   readonly #config: LlamaConfig;
   readonly #rotary: Rotary;
   readonly #enter = layers().enter;
@@ -134,17 +134,17 @@ class LlamaAttention extends Module<[Tensor, BlockContext], Tensor> {
 }
 
 class LlamaBlock extends Module<[Tensor, BlockContext], Tensor> {
-  readonly input_layernorm: RMSNorm;
+  readonly input_layernorm: NormLayer;
   readonly self_attn: LlamaAttention;
-  readonly post_attention_layernorm: RMSNorm;
+  readonly post_attention_layernorm: NormLayer;
   readonly mlp: SwiGLU | MoeBlock;
 
   constructor(config: LlamaConfig, rotary: Rotary) {
     super();
     const { hidden_size: width, rms_norm_eps: epsilon } = config;
-    this.input_layernorm = new RMSNorm(width, epsilon);
+    this.input_layernorm = layers().rmsNorm(width, epsilon);
     this.self_attn = new LlamaAttention(config, rotary);
-    this.post_attention_layernorm = new RMSNorm(width, epsilon);
+    this.post_attention_layernorm = layers().rmsNorm(width, epsilon);
     const inner = { init: init.normal(config.initializer_range), activation: config.hidden_act };
     const { mixture } = config;
     this.mlp =
@@ -186,7 +186,7 @@ export class Llama extends LanguageModel {
     this.embedding = new TokenEmbedding(config).unit();
     this.blocks = Array.from({ length: config.num_hidden_layers }, () => new LlamaBlock(config, rotary).unit());
     const tied = config.tie_word_embeddings ? this.embedding.tokens.weight : null;
-    const norm = new RMSNorm(width, config.rms_norm_eps);
+    const norm = layers().rmsNorm(width, config.rms_norm_eps);
     this.head = new LanguageHead(norm, width, config.vocab_size, tied, config.initializer_range).unit();
   }
 

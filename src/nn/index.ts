@@ -8,6 +8,8 @@ export {
   type LayerFactory,
   type LinearLayer,
   layers,
+  type NormLayer,
+  wholeLayers,
   withLayers,
 } from './layerFactory.ts';
 export * from './layers/index.ts';

@@ -12,6 +12,8 @@ export interface PartRange {
 export interface WholeOf {
   readonly shape: readonly number[];
   readonly ranges: readonly (readonly PartRange[])[];
+  /** Which of the ranks with this same part this is; the first, 0, answers for it. Default 0. */
+  readonly copy?: number;
 }
 
 /**

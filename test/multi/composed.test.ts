@@ -42,6 +42,7 @@ const onFour = [
   // Each mode by itself.
   mesh('gpt', { dp: 4 }),
   mesh('gpt', { tp: 4 }),
+  mesh('gpt', { tp: 4, tensor: '2d' }),
   mesh('gpt', { pp: 4 }),
   mesh('gpt', { sp: 4, sequence: 'scores' }),
   mesh('gpt', { sp: 4, sequence: 'heads' }),
@@ -56,6 +57,7 @@ const onFour = [
   mesh('gpt', { dp: 2, sp: 2, zero: 3 }),
   mesh('gpt', { dp: 2, sp: 2, sequence: 'heads', zero: 1 }, 'disk'),
   mesh('gpt', { dp: 2, sp: 2, zero: 2, replicate: 2 }),
+  mesh('llama', { tp: 4, tensor: '2d' }, 'disk'),
   mesh('llama', { sp: 2, tp: 2, sequence: 'heads' }),
   mesh('llama', { sp: 2, pp: 2, sequence: 'scores' }),
   mesh('mixtral', { dp: 2, ep: 2, zero: 1 }, 'cpu'),
@@ -83,12 +85,33 @@ const legs = [
   }),
 );
 
+/** The same of blocks: there and back, their ranks being other ones of the four each time. */
+const blockLegs = [{ tp: 4, tensor: '2d' }, { tp: 2, zero: 1 }, { tp: 4, tensor: '2d' }, { pp: 2 }].map(
+  (parallel, leg): MeshCase => ({
+    ...{ name: `block leg ${leg}, ${nameOf('gpt', parallel as Parallel)}`, model: 'gpt', steps: 1 },
+    ...{ parallel: parallel as Parallel, folder: path.join(folder, 'blocks') },
+    ...(leg === 0 ? {} : { from: leg }),
+  }),
+);
+
 const onEight = [
   mesh('gpt', { dp: 2, pp: 2, tp: 2 }),
   mesh('gpt', { dp: 2, pp: 2, tp: 2, zero: 1 }, 'cpu'),
   mesh('gpt', { sp: 2, pp: 2, tp: 2 }),
   mesh('mixtral', { ep: 2, sp: 2, tp: 2, zero: 3 }),
+  mesh('gpt', { dp: 2, tp: 4, tensor: '2d', zero: 1 }, 'cpu'),
+  mesh('llama', { dp: 2, tp: 4, tensor: '2d', zero: 3 }),
+  mesh('tied', { pp: 2, tp: 4, tensor: '2d' }),
+  mesh('gpt', { sp: 2, tp: 4, tensor: '2d' }),
+  mesh('llama', { tp: 8, tensor: '2.5d', depth: 2 }, 'cpu'),
+  mesh('gpt', { tp: 8, tensor: '3d' }),
 ];
+
+/** Layers of squares have copies, and so have norms on cubes. */
+const droppingOnEight = [
+  mesh('dropping', { tp: 8, tensor: '2.5d', depth: 2 }),
+  mesh('dropping', { tp: 8, tensor: '3d' }),
+].map((each) => ({ ...each, steps: 5 }));
 
 const together = (size: number, cases: readonly MeshCase[]): Promise<Results[]> =>
   runRanks<Results>(size, 'scripts/composed.ts', { input: cases, timeoutSeconds: 1200 });
@@ -96,7 +119,7 @@ const together = (size: number, cases: readonly MeshCase[]): Promise<Results[]> 
 const serialOf = async (model: ModelName, count: number): Promise<MeshResult> =>
   (await run(null, [{ name: 'serial', parallel: {}, model, steps: count }])).serial!;
 
-/** Whatever two ranks have whole is the same on both: copies stay copies. */
+/** Whatever two ranks have, whole or the same part of it, is the same on both: copies stay copies. */
 function expectCopies(all: readonly Results[], name: string): void {
   const first: Record<string, string> = {};
   for (const results of all) {
@@ -129,7 +152,7 @@ describe.skipIf(!nativeIsBuilt())('one mesh', () => {
   beforeAll(async () => {
     for (const model of ['gpt', 'tied', 'llama', 'mixtral'] as const)
       serial.set(model, await serialOf(model, Math.max(steps, legs.length + 1)));
-    four = await together(4, [...onFour, ...dropping, ...legs]);
+    four = await together(4, [...onFour, ...dropping, ...legs, ...blockLegs]);
   }, 1_300_000);
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -171,8 +194,24 @@ describe.skipIf(!nativeIsBuilt())('one mesh', () => {
     expect(Math.abs(alone.alone!.losses[0]! - losses[legs.length]!)).toBeLessThan(1e-9);
   });
 
-  it('of three and more axes on eight ranks', async () => {
-    const all = await together(8, onEight);
+  it('writes blocks into checkpoints, and reads them', async () => {
+    const { losses, norms } = serial.get('gpt')!;
+    for (const results of four) {
+      for (const [leg, { name }] of blockLegs.entries()) {
+        expect(Math.abs(results[name]!.losses[0]! - losses[leg]!), name).toBeLessThan(1e-9);
+        expect(Math.abs(results[name]!.norms[0]! - norms[leg]!), name).toBeLessThan(1e-9);
+      }
+    }
+  });
+
+  it('of three and more axes on eight ranks, and cut in blocks', async () => {
+    const all = await together(8, [...onEight, ...droppingOnEight]);
     for (const { name, model } of onEight) expectEqual(all, name, serial.get(model)!);
+    for (const { name } of droppingOnEight) {
+      expectCopies(all, name);
+      const parts = all.flatMap((results) => Object.keys(results[name]!.copies));
+      expect(new Set(parts).size, name).toBeLessThan(parts.length);
+      for (const results of all) expect(results[name]!.norms).toEqual(all[0]![name]!.norms);
+    }
   }, 1_300_000);
 });

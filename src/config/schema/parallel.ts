@@ -48,6 +48,15 @@ export const parallelSchema = z
       ),
     pp: degree('pipeline parallelism'),
     tp: degree('tensor parallelism'),
+    tensor: oneOf(['1d', '2d', '2.5d', '3d'])
+      .default('1d')
+      .describe(
+        'How parallel.tp ranks divide matrices: 1d, along one side; 2d, in blocks over q x q ranks; 2.5d, so in each of parallel.depth layers with other samples; 3d, over a cube. All but 1d divide activations too.',
+      ),
+    depth: integer({ min: 1 })
+      .nullable()
+      .default(null)
+      .describe('Layers of squares under tensor: 2.5d; parallel.tp is depth x q x q.'),
     sp: degree('sequence parallelism: ranks that each have a part of every sequence'),
     sequence: oneOf(['ring', 'heads', 'scores'])
       .default('ring')

@@ -1,6 +1,6 @@
 /** Which stages of which units lie where. */
 import { TierraError } from '../../core/errors.ts';
-import { type AnyModule, Embedding, Parameter, type Unit } from '../../nn/index.ts';
+import { type AnyModule, Parameter, type Unit } from '../../nn/index.ts';
 import { balancedCuts, givenCuts, type StageRange, uniformCuts } from './partition.ts';
 import {
   buildSchedule,
@@ -73,7 +73,7 @@ export function layOutPipeline(
 export function unitWork(unit: Unit): number {
   let work = 0;
   for (const [, module] of (unit.module as AnyModule).namedModules()) {
-    if (module instanceof Embedding) continue;
+    if ('isTable' in module) continue;
     for (const own of Object.values(module)) {
       if (own instanceof Parameter && own.shape.length >= 2) work += own.elements;
     }

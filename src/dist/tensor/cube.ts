@@ -3,16 +3,26 @@
  * along another edge. Features are cut by `output` (k) or `input` (j); every linear layer turns one into the other, which its
  * `features` says and its argument's layout must match.
  *
- * Blocks, with `features: 'output'`: x `[M / d² (weight, input), K / d (output)]`, W `[K / d (output), N / d² (input, weight)]`, stored
- * `[in, out]`, y `[M / d² (weight, output), N / d (input)]`. Volume forward and backward 2 (d-1)/d³ (MK + KN + MN).
+ * Blocks, with `features: 'output'`: x `[M / d² (weight, input), K / d (output)]`, W `[K / d (output), N / d² (input, weight)]`, stored so
+ * or transposed, y `[M / d² (weight, output), N / d (input)]`. Volume forward and backward 2 (d-1)/d³ (MK + KN + MN).
  */
 import { init as inits, Module, type Parameter } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
-import { type Layout, rangeOf, requireLayout, type Sharded } from './layout.ts';
+import { type Layout, requireLayout, type Sharded } from './layout.ts';
 import { rootMeanSquareOf, wideOf } from './norms.ts';
 import { addBiasOnce, copyToGroup, gatherFromGroup, parallelCrossEntropy, reduceScatterToGroup } from './operators.ts';
 import { type CubePlace, placeFor } from './places.ts';
-import { likeRowsOf, linearInit, maskedRows, meanLoss, partParameter, rowsOf } from './support.ts';
+import {
+  type LinearStorage,
+  likeRowsOf,
+  linearInit,
+  maskedRows,
+  meanLoss,
+  partParameter,
+  rowsOf,
+  storedAs,
+} from './support.ts';
+import { filled, knownColumns, rowsOfBlock, tableParameter } from './vocabulary.ts';
 
 /** Which edge cuts the features. */
 export type FeatureEdge = 'input' | 'output';
@@ -31,7 +41,7 @@ export const cubeLayout = (rows: number, width: number, edge: FeatureEdge): Layo
   cuts: [['weight', other(edge)], [edge]],
 });
 
-export interface Linear3DOptions extends CubeOptions {
+export interface Linear3DOptions extends CubeOptions, LinearStorage {
   readonly bias?: boolean;
   readonly init?: inits.Initializer;
   readonly biasInit?: inits.Initializer;
@@ -55,6 +65,7 @@ export class Linear3D extends Module<[Sharded], Sharded> {
   readonly #edge: FeatureEdge;
   readonly #in: number;
   readonly #out: number;
+  readonly #stored: 'in-out' | 'out-in';
 
   constructor(inFeatures: number, outFeatures: number, options: Linear3DOptions = {}) {
     super();
@@ -64,17 +75,22 @@ export class Linear3D extends Module<[Sharded], Sharded> {
     this.#in = inFeatures;
     this.#out = outFeatures;
     const { groups } = this.#place;
-    const weight = { shape: [inFeatures, outFeatures], cuts: [[edge], [other(edge), 'weight']] };
+    const { sections = 1 } = options;
+    this.#stored = options.stored ?? 'in-out';
+    const inOut = { shape: [inFeatures, outFeatures], cuts: [[edge], [other(edge), 'weight']] };
+    const { layout, sections: both } = storedAs(this.#stored, inOut, sections);
     const bias = { shape: [outFeatures], cuts: [[other(edge)]] };
-    this.weight = partParameter(weight, options.init ?? linearInit(inFeatures), groups, 'features');
+    this.weight = partParameter(layout, options.init ?? linearInit(inFeatures), groups, 'features', both);
     const biasInit = options.biasInit ?? linearInit(inFeatures);
-    this.bias = options.bias === false ? null : partParameter(bias, biasInit, groups, 'features');
+    this.bias = options.bias === false ? null : partParameter(bias, biasInit, groups, 'features', [sections]);
   }
 
   forward(x: Sharded): Sharded {
     const rows = x.layout.shape[0]!;
     requireLayout('Linear3D', x, cubeLayout(rows, this.#in, this.#edge));
-    const weight = gatherFromGroup(this.weight.tensor, this.#place.groups.weight, 1, true);
+    const isInOut = this.#stored === 'in-out';
+    const stored = gatherFromGroup(this.weight.tensor, this.#place.groups.weight, isInOut ? 1 : 0, true);
+    const weight = isInOut ? stored : ops.transpose(stored, 0, 1);
     const tensor = product(x, weight, this.bias, this.#edge, this.#place);
     return { tensor, layout: cubeLayout(rows, this.#out, other(this.#edge)) };
   }
@@ -148,6 +164,34 @@ export class RMSNorm3D extends Norm3D {
   }
 }
 
+/** A table whose rows all ranks need, cut by its columns over all edges and gathered for use. For positions. */
+export class Embedding3D extends Module<[Sharded], Sharded> {
+  readonly weight: Parameter;
+  readonly isTable = true;
+  readonly #place: CubePlace;
+  readonly #edge: FeatureEdge;
+  readonly #width: number;
+
+  constructor(rows: number, width: number, options: CubeOptions & { readonly init?: inits.Initializer } = {}) {
+    super();
+    this.#place = placeFor('Embedding3D', ['3d'], options.place);
+    this.#edge = options.features ?? 'output';
+    this.#width = width;
+    const layout = { shape: [rows, width], cuts: [[], [this.#edge, other(this.#edge), 'weight']] };
+    this.weight = partParameter(layout, options.init ?? inits.normal(1), this.#place.groups, 'width');
+  }
+
+  /** ids: tokens cut as `cubeLayout`'s rows, `[M / d²]`. */
+  forward(ids: Sharded): Sharded {
+    const { groups } = this.#place;
+    const rows = ids.layout.shape[0]!;
+    requireLayout('Embedding3D', ids, { shape: [rows], cuts: [['weight', other(this.#edge)]] });
+    const part = gatherFromGroup(this.weight.tensor, groups.weight, 1, true);
+    const table = gatherFromGroup(part, groups[other(this.#edge)], 1, true);
+    return { tensor: ops.embedding(table, ids.tensor), layout: cubeLayout(rows, this.#width, this.#edge) };
+  }
+}
+
 const tableLayout = (rows: number, width: number, edge: FeatureEdge): Layout => ({
   shape: [rows, width],
   cuts: [[other(edge), 'weight'], [edge]],
@@ -156,19 +200,20 @@ const tableLayout = (rows: number, width: number, edge: FeatureEdge): Layout => 
 /** Embedding cut by ids. Weight `[V / d² (input, weight), width / d (output)]`. */
 export class VocabularyEmbedding3D extends Module<[Sharded], Sharded> {
   readonly weight: Parameter;
+  readonly isTable = true;
   readonly #place: CubePlace;
   readonly #edge: FeatureEdge;
-  readonly #vocabulary: number;
+  readonly #rows: number;
   readonly #width: number;
 
   constructor(vocabulary: number, width: number, options: CubeOptions & { readonly init?: inits.Initializer } = {}) {
     super();
     this.#place = placeFor('VocabularyEmbedding3D', ['3d'], options.place);
     this.#edge = options.features ?? 'output';
-    this.#vocabulary = vocabulary;
     this.#width = width;
     const layout = tableLayout(vocabulary, width, this.#edge);
-    this.weight = partParameter(layout, options.init ?? inits.normal(1), this.#place.groups, 'vocabulary or width');
+    this.#rows = rowsOfBlock(vocabulary, layout.cuts[0]!, this.#place.groups);
+    this.weight = tableParameter(layout, options.init ?? inits.normal(1), this.#place.groups);
   }
 
   /** ids: tokens cut by `weight`, `[M / d]`. */
@@ -176,8 +221,8 @@ export class VocabularyEmbedding3D extends Module<[Sharded], Sharded> {
     const { groups } = this.#place;
     const rows = ids.layout.shape[0]!;
     requireLayout('VocabularyEmbedding3D', ids, { shape: [rows], cuts: [['weight']] });
-    const table = gatherFromGroup(this.weight.tensor, groups.weight, 0, true);
-    const { begin } = rangeOf(this.#vocabulary, [other(this.#edge)], groups, 'vocabulary');
+    const table = gatherFromGroup(filled(this.weight.tensor, this.#rows), groups.weight, 0, true);
+    const begin = table.size(0) * groups[other(this.#edge)].rank;
     const tensor = reduceScatterToGroup(maskedRows(table, ids.tensor, begin), groups[other(this.#edge)], 0);
     return { tensor, layout: cubeLayout(rows, this.#width, this.#edge) };
   }
@@ -190,6 +235,8 @@ export class VocabularyHead3D extends Module<[Sharded], Sharded> {
   readonly #edge: FeatureEdge;
   readonly #width: number;
   readonly #vocabulary: number;
+  /** Of a whole block. */
+  readonly #rows: number;
 
   constructor(
     width: number,
@@ -203,16 +250,18 @@ export class VocabularyHead3D extends Module<[Sharded], Sharded> {
     this.#vocabulary = vocabulary;
     const layout = tableLayout(vocabulary, width, this.#edge);
     const init = options.init ?? linearInit(width);
-    this.weight = options.weight ?? partParameter(layout, init, this.#place.groups, 'vocabulary or width');
+    this.#rows = rowsOfBlock(vocabulary, layout.cuts[0]!, this.#place.groups);
+    this.weight = options.weight ?? tableParameter(layout, init, this.#place.groups);
   }
 
-  /** Logits `[M / d² (weight, output), V / d (input)]`. */
+  /** Logits `[M / d² (weight, output), V / d (input)]`, zeros at the end where the vocabulary does not divide. */
   forward(x: Sharded): Sharded {
     const rows = x.layout.shape[0]!;
     requireLayout('VocabularyHead3D', x, cubeLayout(rows, this.#width, this.#edge));
-    const table = gatherFromGroup(this.weight.tensor, this.#place.groups.weight, 0, true);
+    const { edge, groups } = this.#place;
+    const table = gatherFromGroup(filled(this.weight.tensor, this.#rows), groups.weight, 0, true);
     const tensor = product(x, ops.transpose(table, 0, 1), null, this.#edge, this.#place);
-    return { tensor, layout: cubeLayout(rows, this.#vocabulary, other(this.#edge)) };
+    return { tensor, layout: cubeLayout(rows, table.size(0) * edge, other(this.#edge)) };
   }
 
   /** Mean loss in nats; targets are cut like the logits' rows. The same on every rank. */
@@ -221,9 +270,10 @@ export class VocabularyHead3D extends Module<[Sharded], Sharded> {
     const logits = this.call(x);
     requireLayout('the loss', targets, { shape: [x.layout.shape[0]!], cuts: [['weight', this.#edge]] });
     const columns = other(this.#edge);
-    const { begin } = rangeOf(this.#vocabulary, [columns], groups, 'vocabulary');
+    const begin = logits.tensor.size(-1) * groups[columns].rank;
     const flat = ops.reshape(targets.tensor, [-1]);
-    const losses = parallelCrossEntropy(rowsOf(logits.tensor), flat, begin, groups[columns]);
+    const known = knownColumns(rowsOf(logits.tensor), begin, this.#vocabulary);
+    const losses = parallelCrossEntropy(known, flat, begin, groups[columns]);
     return meanLoss(losses, flat, [groups.weight, groups[this.#edge]]);
   }
 }

@@ -1,3 +1,4 @@
+export { blockLayers } from './blockLayers.ts';
 export * from './cube.ts';
 export {
   addSharded,

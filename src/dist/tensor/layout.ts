@@ -55,11 +55,56 @@ export function rangeOf(size: number, cut: readonly string[], groups: Groups, wh
   return { begin, end: begin + length };
 }
 
-/** What this rank holds of a whole tensor, for parameters: their initial values are those of the whole. */
-export function wholeOf(layout: Layout, groups: Groups, what: string): WholeOf {
+/**
+ * The same for a dimension of `sections` equal sections side by side, such as query, key and value: the outermost group cuts each
+ * by itself, the others cut what it left, laid end to end.
+ */
+export function rangesOf(
+  size: number,
+  cut: readonly string[],
+  groups: Groups,
+  what: string,
+  sections = 1,
+): readonly PartRange[] {
+  if (sections === 1) return [rangeOf(size, cut, groups, what)];
+  const section = size / sections;
+  const own = rangeOf(section, cut.slice(0, 1), groups, what);
+  const ranges = Array.from({ length: sections }, (_, at) => ({
+    begin: at * section + own.begin,
+    end: at * section + own.end,
+  }));
+  const { begin, end } = rangeOf((own.end - own.begin) * sections, cut.slice(1), groups, what);
+  return within(ranges, begin, end);
+}
+
+/** Elements `begin` to `end` of ranges laid end to end. */
+function within(ranges: readonly PartRange[], begin: number, end: number): PartRange[] {
+  let at = 0;
+  return ranges.flatMap((range) => {
+    const first = at;
+    at += range.end - range.begin;
+    const [from, to] = [Math.max(begin, first), Math.min(end, at)];
+    return to <= from ? [] : [{ begin: range.begin + from - first, end: range.begin + to - first }];
+  });
+}
+
+/** This rank's number among those of `groups`, leaving out the groups in `without`. */
+export function numberIn(groups: Groups, without: readonly string[] = []): number {
+  return Object.entries(groups)
+    .filter(([name]) => !without.includes(name))
+    .reduce((number, [, { rank, size }]) => number * size + rank, 0);
+}
+
+/**
+ * What this rank holds of a whole tensor, for parameters: their initial values are those of the whole. Ranks of groups that do not
+ * cut it have copies. `sections`: of each dimension, default 1.
+ */
+export function wholeOf(layout: Layout, groups: Groups, what: string, sections: readonly number[] = []): WholeOf {
+  const { shape, cuts } = layout;
   return {
-    shape: layout.shape,
-    ranges: layout.shape.map((size, dim) => [rangeOf(size, layout.cuts[dim] ?? [], groups, what)]),
+    shape,
+    ranges: shape.map((size, dim) => rangesOf(size, cuts[dim] ?? [], groups, what, sections[dim])),
+    copy: numberIn(groups, cuts.flat()),
   };
 }
 

@@ -2,8 +2,6 @@
  * Models under 1D tensor parallelism without a change to them: their linear layers in pairs, cut by outputs and then by inputs,
  * their vocabulary by ids. What lies between pairs is whole on every rank.
  */
-import { TierraError } from '../../core/errors.ts';
-import { rmsNorm } from '../../nn/fused.ts';
 import {
   type FeatureCut,
   type LayerFactory,
@@ -11,12 +9,15 @@ import {
   LinearInOut,
   type LinearOptions,
   type LinearParts,
-  RMSNorm,
   randomKeys,
   type WholeOf,
+  wholeLayers,
 } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
+import { requireUnits } from './featureCut.ts';
+import { HeadNorm } from './headNorm.ts';
+import { rangesOf } from './layout.ts';
 import { VocabularyEmbedding1D, VocabularyHead1D } from './oneD.ts';
 import { copyToGroup, reduceFromGroup } from './operators.ts';
 import type { LinePlace } from './places.ts';
@@ -79,19 +80,6 @@ class RowLinearInOut extends LinearInOut {
   }
 }
 
-class HeadNorm extends RMSNorm {
-  readonly #shared: Around;
-
-  constructor(size: number, epsilon: number, shared: Around) {
-    super(size, epsilon);
-    this.#shared = shared;
-  }
-
-  override forward(x: Tensor): Tensor {
-    return rmsNorm(x, this.#shared(this.weight.tensor), this.epsilon);
-  }
-}
-
 /** Makes a model's layers for one place on the line: `withLayers(lineLayers(lineOf(mesh)), () => buildModel(…))`. */
 export function lineLayers(place: LinePlace): LayerFactory {
   const { line } = place.groups;
@@ -99,6 +87,7 @@ export function lineLayers(place: LinePlace): LayerFactory {
   const leave: Around = (x) => reduceFromGroup(x, line);
   const before = ({ entered = false }: FeatureCut): Around => (entered ? (x) => x : enter);
   return {
+    ...wholeLayers,
     linear(inFeatures, outFeatures, options, cut) {
       const parts = partsOf([outFeatures, inFeatures], cut.along === 'out' ? 0 : 1, 0, cut, line);
       const all = { ...options, parts };
@@ -114,7 +103,7 @@ export function lineLayers(place: LinePlace): LayerFactory {
     },
     enter,
     drawApart: (body) => randomKeys.apart(line.rank, body),
-    headNorm: (size, epsilon) => new HeadNorm(size, epsilon, enter),
+    headNorm: (size, epsilon) => new HeadNorm(size, epsilon, [line]),
     embedding: (vocabulary, width, init) => new VocabularyEmbedding1D(vocabulary, width, { init, place }),
     head: (width, vocabulary, { init, weight }) =>
       new VocabularyHead1D(width, vocabulary, weight === null ? { init, place } : { weight, place }),
@@ -130,26 +119,9 @@ function partsOf(
   line: Group,
 ): LinearParts {
   const features = shape[cutDim];
-  const ranges = cutRanges(features, cut, line);
+  requireUnits(features, cut, line.size, `tp ${line.size}`);
+  const ranges = rangesOf(features, ['line'], { line }, 'features', cut.sections);
   const all = (size: number): WholeOf['ranges'][number] => [{ begin: 0, end: size }];
   const weight = { shape, ranges: shape.map((size, dim) => (dim === cutDim ? ranges : all(size))) };
   return { weight, bias: cutDim === outDim ? { shape: [features], ranges: [ranges] } : null };
-}
-
-function cutRanges(features: number, cut: FeatureCut, { rank, size }: Group): WholeOf['ranges'][number] {
-  const { unit = 1, sections = 1 } = cut;
-  const section = features / sections;
-  const units = section / unit;
-  if (!Number.isInteger(units / size)) {
-    const what = unit === 1 ? `${section} features` : `${units} heads of ${unit} features`;
-    throw new TierraError('E_CONFIG', `${what} cannot be cut over tp ${size}: ${units} / ${size} is not whole`, {
-      hint: 'Take a tp that divides the heads (key/value heads too) and the hidden widths.',
-      details: { features, sections, unit, tp: size },
-    });
-  }
-  const part = section / size;
-  return Array.from({ length: sections }, (_, i) => ({
-    begin: i * section + rank * part,
-    end: i * section + (rank + 1) * part,
-  }));
 }

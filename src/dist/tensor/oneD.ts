@@ -114,6 +114,7 @@ export interface Vocabulary1DOptions {
 /** Embedding cut by ids: ids `[...]` to `[..., width]`. Weight `[vocabulary / p, width]`, parts may differ by one row. */
 export class VocabularyEmbedding1D extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
+  readonly isTable = true;
   readonly #place: LinePlace;
   readonly #sequence: boolean;
 
@@ -134,6 +135,7 @@ export class VocabularyEmbedding1D extends Module<[Tensor], Tensor> {
 /** Embedding cut by its columns: the output is gathered. Weight `[rows, width / p]`. */
 export class Embedding1D extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
+  readonly isTable = true;
   readonly #place: LinePlace;
 
   constructor(

@@ -2,13 +2,13 @@
  * 2D (Xu et al. 2021) and 2.5D (Wang et al. 2021) tensor parallelism: every matrix in q x q blocks, products by SUMMA. In 2.5D
  * `depth` layers of such squares hold equal weights and other samples; weight gradients are summed over the depth.
  *
- * Blocks: x `[M / (d q), K / q]`, rows cut by depth, then column; W `[K / q, N / q]`, stored `[in, out]`; vectors as wide as the features
- * are cut by row, then column, and gathered for use, so that no rank keeps a copy that nobody reads.
+ * Blocks: x `[M / (d q), K / q]`, rows cut by depth, then column; W `[K / q, N / q]`, stored `[in, out]` or `[out, in]`; vectors as wide as
+ * the features are cut by row, then column, and gathered for use, so that no rank keeps a copy that nobody reads.
  */
 import { init as inits, Module, type Parameter } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
 import type { Group } from '../group.ts';
-import { type Layout, rangeOf, requireLayout, type Sharded } from './layout.ts';
+import { type Layout, requireLayout, type Sharded } from './layout.ts';
 import { rootMeanSquareOf, wideOf } from './norms.ts';
 import {
   copyToGroup,
@@ -19,7 +19,17 @@ import {
   summaABt,
 } from './operators.ts';
 import { type DeepPlace, placeFor, type SquarePlace } from './places.ts';
-import { likeRowsOf, linearInit, maskedRows, meanLoss, partParameter, rowsOf } from './support.ts';
+import {
+  type LinearStorage,
+  likeRowsOf,
+  linearInit,
+  maskedRows,
+  meanLoss,
+  partParameter,
+  rowsOf,
+  storedAs,
+} from './support.ts';
+import { filled, knownColumns, rowsOfBlock, tableParameter } from './vocabulary.ts';
 
 type Squares = SquarePlace | DeepPlace;
 const kinds = ['2d', '2.5d'] as const;
@@ -61,25 +71,31 @@ export class Linear2D extends Module<[Sharded], Sharded> {
   readonly #place: Squares;
   readonly #in: number;
   readonly #out: number;
+  readonly #stored: 'in-out' | 'out-in';
 
   constructor(
     inFeatures: number,
     outFeatures: number,
-    options: SquareOptions & {
-      readonly bias?: boolean;
-      readonly init?: inits.Initializer;
-      readonly biasInit?: inits.Initializer;
-    } = {},
+    options: SquareOptions &
+      LinearStorage & {
+        readonly bias?: boolean;
+        readonly init?: inits.Initializer;
+        readonly biasInit?: inits.Initializer;
+      } = {},
   ) {
     super();
     this.#place = placeFor('Linear2D', kinds, options.place);
     this.#in = inFeatures;
     this.#out = outFeatures;
     const { groups } = this.#place;
+    const { sections = 1 } = options;
+    this.#stored = options.stored ?? 'in-out';
     const init = options.init ?? linearInit(inFeatures);
-    this.weight = partParameter(tableLayout(inFeatures, outFeatures), init, groups, 'features');
+    const { layout, sections: both } = storedAs(this.#stored, tableLayout(inFeatures, outFeatures), sections);
+    this.weight = partParameter(layout, init, groups, 'features', both);
     const biasInit = options.biasInit ?? linearInit(inFeatures);
-    this.bias = options.bias === false ? null : partParameter(vectorLayout(outFeatures), biasInit, groups, 'features');
+    const vector = vectorLayout(outFeatures);
+    this.bias = options.bias === false ? null : partParameter(vector, biasInit, groups, 'features', [sections]);
   }
 
   forward(x: Sharded): Sharded {
@@ -87,7 +103,9 @@ export class Linear2D extends Module<[Sharded], Sharded> {
     const rows = x.layout.shape[0]!;
     requireLayout('Linear2D', x, squareLayout(place, rows, this.#in));
     const { row, column } = place.groups;
-    const product = summaAB(rowsOf(x.tensor), shared(this.weight, place), row, column);
+    const stored = shared(this.weight, place);
+    const weight = this.#stored === 'in-out' ? stored : ops.transpose(stored, 0, 1);
+    const product = summaAB(rowsOf(x.tensor), weight, row, column);
     const y = this.bias === null ? product : ops.add(product, vector(this.bias, place));
     return { tensor: likeRowsOf(y, x.tensor), layout: squareLayout(place, rows, this.#out) };
   }
@@ -145,6 +163,7 @@ export class RMSNorm2D extends Module<[Sharded], Sharded> {
 /** A table whose rows all ranks need: ids cut like tokens. For positions, and vocabularies that do not divide. */
 export class Embedding2D extends Module<[Sharded], Sharded> {
   readonly weight: Parameter;
+  readonly isTable = true;
   readonly #place: Squares;
   readonly #width: number;
 
@@ -169,6 +188,7 @@ export class Embedding2D extends Module<[Sharded], Sharded> {
 /** A table cut by ids over the column: every rank looks up what it has, rows are summed to where their tokens are. */
 export class VocabularyEmbedding2D extends Module<[Sharded], Sharded> {
   readonly weight: Parameter;
+  readonly isTable = true;
   readonly #place: Squares;
   readonly #width: number;
 
@@ -177,7 +197,7 @@ export class VocabularyEmbedding2D extends Module<[Sharded], Sharded> {
     this.#place = placeFor('VocabularyEmbedding2D', kinds, options.place);
     this.#width = width;
     const init = options.init ?? inits.normal(1);
-    this.weight = partParameter(tableLayout(vocabulary, width), init, this.#place.groups, 'vocabulary or width');
+    this.weight = tableParameter(tableLayout(vocabulary, width), init, this.#place.groups);
   }
 
   /** ids: tokens of this depth layer, `[M / d]`. */
@@ -198,6 +218,8 @@ export class VocabularyHead2D extends Module<[Sharded], Sharded> {
   readonly #place: Squares;
   readonly #width: number;
   readonly #vocabulary: number;
+  /** Of a whole block. */
+  readonly #rows: number;
 
   constructor(
     width: number,
@@ -209,17 +231,19 @@ export class VocabularyHead2D extends Module<[Sharded], Sharded> {
     this.#width = width;
     this.#vocabulary = vocabulary;
     const init = options.init ?? linearInit(width);
-    const layout = tableLayout(vocabulary, width);
-    this.weight = options.weight ?? partParameter(layout, init, this.#place.groups, 'vocabulary or width');
+    const { groups } = this.#place;
+    this.weight = options.weight ?? tableParameter(tableLayout(vocabulary, width), init, groups);
+    this.#rows = rowsOfBlock(vocabulary, ['column'], groups);
   }
 
-  /** Logits `[M / (d q), vocabulary / q]`. */
+  /** Logits `[M / (d q), vocabulary / q]`, zeros at the end where the vocabulary does not divide. */
   forward(x: Sharded): Sharded {
     const place = this.#place;
     const rows = x.layout.shape[0]!;
     requireLayout('VocabularyHead2D', x, squareLayout(place, rows, this.#width));
-    const logits = summaABt(rowsOf(x.tensor), shared(this.weight, place), place.groups.row, place.groups.column);
-    return { tensor: likeRowsOf(logits, x.tensor), layout: squareLayout(place, rows, this.#vocabulary) };
+    const table = filled(shared(this.weight, place), this.#rows);
+    const logits = summaABt(rowsOf(x.tensor), table, place.groups.row, place.groups.column);
+    return { tensor: likeRowsOf(logits, x.tensor), layout: squareLayout(place, rows, this.#rows * place.edge) };
   }
 
   /** Mean loss in nats of the targets that are not -100, cut like tokens; the same on every rank. */
@@ -227,9 +251,10 @@ export class VocabularyHead2D extends Module<[Sharded], Sharded> {
     const place = this.#place;
     const logits = this.call(x);
     requireLayout('the loss', targets, { shape: [x.layout.shape[0]!], cuts: [rowCuts(place)] });
-    const { begin } = rangeOf(this.#vocabulary, ['row'], place.groups, 'vocabulary');
+    const begin = this.#rows * place.groups.row.rank;
     const flat = ops.reshape(targets.tensor, [-1]);
-    const losses = parallelCrossEntropy(rowsOf(logits.tensor), flat, begin, place.groups.row);
+    const known = knownColumns(rowsOf(logits.tensor), begin, this.#vocabulary);
+    const losses = parallelCrossEntropy(known, flat, begin, place.groups.row);
     return meanLoss(losses, flat, sampleGroups(place));
   }
 }

@@ -7,8 +7,33 @@ import { type Groups, type Layout, wholeOf } from './layout.ts';
 import { reduceFromGroup } from './operators.ts';
 
 /** This rank's part of a parameter; its first values are its part of the whole's. */
-export function partParameter(layout: Layout, initial: init.Initializer, groups: Groups, what: string): Parameter {
-  return Parameter.part(wholeOf(layout, groups, what), initial);
+export function partParameter(
+  layout: Layout,
+  initial: init.Initializer,
+  groups: Groups,
+  what: string,
+  sections?: readonly number[],
+): Parameter {
+  return Parameter.part(wholeOf(layout, groups, what, sections), initial);
+}
+
+/** How a linear layer's weight is kept. */
+export interface LinearStorage {
+  /** Default `[in, out]`. */
+  readonly stored?: 'in-out' | 'out-in';
+  /** Equal sections of the outputs side by side, each cut by itself, e.g. query, key and value. Default 1. */
+  readonly sections?: number;
+}
+
+/** The layout of a weight `[in, out]`, and the sections of its dimensions, as it is stored. */
+export function storedAs(
+  stored: 'in-out' | 'out-in',
+  { shape, cuts }: Layout,
+  sections: number,
+): { readonly layout: Layout; readonly sections: readonly number[] } {
+  return stored === 'in-out'
+    ? { layout: { shape, cuts }, sections: [1, sections] }
+    : { layout: { shape: [...shape].reverse(), cuts: [...cuts].reverse() }, sections: [sections, 1] };
 }
 
 /** libtorch's default for linear layers, weights and biases alike. */

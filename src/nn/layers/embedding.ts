@@ -6,6 +6,7 @@ import { Parameter } from '../parameter.ts';
 /** Rows of a table: ids int64 of any shape `[...]` to `[..., width]`; weight `[vocabulary, width]`. */
 export class Embedding extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
+  readonly isTable = true;
 
   constructor(vocabulary: number, width: number, init: Initializer = normal(1)) {
     super();

@@ -3,9 +3,11 @@
  * summed by the router's weights. With a capacity every expert has a fixed number of slots and what does not fit is dropped (its
  * share of the result is zero); without one nothing is dropped. Experts may be spread over ranks.
  */
+import { TierraError } from '../../core/errors.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
 import { attachLoss } from '../attachedLoss.ts';
 import type { Initializer } from '../init.ts';
+import { layers } from '../layerFactory.ts';
 import { type ActivationName, SwiGLU } from '../layers/mlp.ts';
 import { Module } from '../module.ts';
 import { assignmentRows, assignSlots, capacityOf, combineAssignments, rowsOrZeros, sortByExpert } from './dispatch.ts';
@@ -24,6 +26,17 @@ export interface MoeOptions extends RouterOptions {
   readonly init?: Initializer;
 }
 
+/** A router sends whole rows. */
+function checkRowsAreWhole(): void {
+  const { blocks } = layers();
+  if (blocks === null) return;
+  throw new TierraError(
+    'E_UNSUPPORTED',
+    `a mixture of experts needs whole rows, and this mode of tensor parallelism cuts their width over ${blocks.width} ranks`,
+    { hint: 'Take parallel.tensor: 1d for models with experts.' },
+  );
+}
+
 export class MoeBlock extends Module<[Tensor], Tensor> {
   readonly router: Router;
   /** By number, also those that other ranks have. */
@@ -33,6 +46,7 @@ export class MoeBlock extends Module<[Tensor], Tensor> {
 
   constructor(options: MoeOptions) {
     super();
+    checkRowsAreWhole();
     const { width, hidden, activation, init } = options;
     this.options = options;
     this.router = new Router(width, options);

@@ -35,7 +35,7 @@ export interface MeshResult {
   readonly losses: readonly number[];
   readonly norms: readonly number[];
   readonly clipped: number;
-  /** Of the weights that this rank has whole: a hash by name. */
+  /** Of the weights that this rank has, a hash by name; parts of whole tensors by name and which part. */
   readonly copies: Readonly<Record<string, string>>;
   /** Bytes in use at the end, by tier. */
   readonly used: Readonly<Record<string, number>>;
@@ -156,10 +156,12 @@ function copiesIn({ store }: Engine<TokenBatch, Tensor>): Record<string, string>
   const found: Record<string, string> = {};
   for (const entry of store.stateEntries()) {
     const { kind, parameter, part, bytes } = entry;
-    if (kind !== 'weight' || part !== undefined || parameter.whole !== null) continue;
+    if (kind !== 'weight' || part !== undefined) continue;
     const content = new Uint8Array(bytes);
     entry.read(content, 0);
-    found[parameter.name] = createHash('sha1').update(content).digest('hex');
+    const { name, whole } = parameter;
+    const key = whole === null ? name : `${name} ${JSON.stringify(whole.ranges)}`;
+    found[key] = createHash('sha1').update(content).digest('hex');
   }
   return found;
 }

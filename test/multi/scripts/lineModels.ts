@@ -1,10 +1,10 @@
 /**
- * GPT-2 and Llama, written once, under 1D tensor parallelism and whole: loss and all gradients in float64, with units kept and
+ * GPT-2 and Llama, written once, under tensor parallelism and whole: loss and all gradients in float64, with units kept and
  * recomputed.
  */
 import type { Communicator } from '../../../src/dist/index.ts';
 import { makeMesh } from '../../../src/dist/mesh.ts';
-import { lineLayers, lineOf } from '../../../src/dist/tensor/index.ts';
+import { type AnyPlace, blockLayers, type Groups, lineLayers, lineOf } from '../../../src/dist/tensor/index.ts';
 import { Gpt2, type LanguageModel, Llama } from '../../../src/models/index.ts';
 import {
   collectUnits,
@@ -30,39 +30,42 @@ export interface ModelReport {
   readonly parameters: number;
 }
 
-const ids = ops
-  .fromArray(
-    BigInt64Array.from({ length: 12 }, (_, i) => BigInt((i * i * 5 + 3) % 61)),
-    [2, 6],
-  )
-  .keep();
-const labels = ops
-  .fromArray(
-    BigInt64Array.from({ length: 12 }, (_, i) => BigInt(i === 4 ? -100 : (i * 7 + 1) % 61)),
-    [2, 6],
-  )
-  .keep();
+const tokensOf = (rows: number, tokenAt: (i: number) => number): Tensor =>
+  ops.fromArray(
+    BigInt64Array.from({ length: rows * 6 }, (_, i) => BigInt(tokenAt(i))),
+    [rows, 6],
+  );
+const ids = tokensOf(4, (i) => (i * i * 5 + 3) % 61).keep();
+const labels = tokensOf(4, (i) => (i === 4 || i > 17 ? -100 : (i * 7 + 1) % 61)).keep();
+
+export const wholeModels: Record<string, () => LanguageModel> = {
+  gpt2: () => new Gpt2(tinyGpt2({ n_head: 4 })),
+  llama: () => new Llama(tinyLlama()),
+  qwen: () => new Llama(tinyLlama({ attention_bias: true, qk_norm: true, tie_word_embeddings: true })),
+};
 
 export function run(communicator: Communicator): Record<string, ModelReport | string> {
   const place = lineOf(makeMesh(communicator, { tp: communicator.world.size }));
-  const { line } = place.groups;
-  const builders: Record<string, () => LanguageModel> = {
-    gpt2: () => new Gpt2(tinyGpt2({ n_head: 4 })),
-    llama: () => new Llama(tinyLlama()),
-    qwen: () => new Llama(tinyLlama({ attention_bias: true, qk_norm: true, tie_word_embeddings: true })),
-  };
-  const reports = Object.fromEntries(
-    Object.entries(builders).map(([name, build]) => {
+  const refused = thrown(() => withLayers(lineLayers(place), () => new Llama(tinyLlama({ num_key_value_heads: 1 }))));
+  return { ...modelsAt(place), refused: refused.message };
+}
+
+export function modelsAt(place: AnyPlace): Record<string, ModelReport> {
+  const groups: Groups = place.groups;
+  const factory = place.kind === '1d' ? lineLayers(place) : blockLayers(place);
+  const counted = (): number => Object.values(groups).reduce((sum, group) => sum + elementsOf(group.counters()), 0);
+  return Object.fromEntries(
+    Object.entries(wholeModels).map(([name, build]) => {
       const whole = build();
-      const cut = withLayers(lineLayers(place), build);
+      const cut = withLayers(factory, build);
       for (const model of [whole, cut]) placeParameters(model, { seed: 5, dtype: 'float64', device: 'cpu' });
-      line.resetCounters();
-      const report = scope(() => compare(whole, cut, () => elementsOf(line.counters())));
-      return [name, { ...report, parameters: cut.parameters().reduce((sum, { elements }) => sum + elements, 0) }];
+      for (const group of Object.values(groups)) group.resetCounters();
+      const report = scope(() => compare(whole, cut, counted));
+      const parameters = cut.parameters().reduce((sum, { elements }) => sum + elements, 0);
+      for (const model of [whole, cut]) model.unplace();
+      return [name, { ...report, parameters }];
     }),
   );
-  const refused = thrown(() => withLayers(lineLayers(place), () => new Llama(tinyLlama({ num_key_value_heads: 1 }))));
-  return { ...reports, refused: refused.message };
 }
 
 const elementsOf = (counters: object): number =>
@@ -97,7 +100,10 @@ function compare(whole: LanguageModel, cut: LanguageModel, counted: () => number
     tape.backward(tape.record(() => cut.loss(ids, labels)));
     apart[policy] = distance(parameters.map(([, parameter]) => host.gradients.get(parameter)!));
   }
-  const logits = ops.sub(cut.call({ ids }), whole.call({ ids }));
+  // Rows that do not divide over the ranks of a square or a cube.
+  const [some, someLabels] = [ids, labels].map((each) => ops.contiguous(ops.slice(each, 0, 0, 3))) as [Tensor, Tensor];
+  apart.unevenRows = Math.abs(ops.sub(cut.loss(some, someLabels), whole.loss(some, someLabels)).item());
+  const logits = ops.sub(cut.call({ ids: some }), whole.call({ ids: some }));
   return { loss: loss.item(), apart, logitsApart: ops.maxAll(ops.abs(logits)).item(), elements };
 }
 

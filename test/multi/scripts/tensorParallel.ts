@@ -6,8 +6,9 @@ import type { Communicator } from '../../../src/dist/index.ts';
 import { makeMesh } from '../../../src/dist/mesh.ts';
 import * as tp from '../../../src/dist/tensor/index.ts';
 import { rmsNorm } from '../../../src/nn/fused.ts';
-import { type AnyModule, partOf } from '../../../src/nn/index.ts';
+import { type AnyModule, layers, Module, partOf, randomKeys, withLayers } from '../../../src/nn/index.ts';
 import { grad, ops, scope, type Tensor } from '../../../src/tensor/index.ts';
+import { type ModelReport, modelsAt } from './lineModels.ts';
 
 export interface Mode {
   readonly kind: '1d' | '2d' | '2.5d' | '3d';
@@ -63,7 +64,34 @@ interface Case {
   readonly yCuts: tp.Layout['cuts'];
 }
 
-export function run(communicator: Communicator, input: unknown): Record<string, LayerReport> {
+export interface Reports {
+  readonly layers: Record<string, LayerReport>;
+  /** Where they divide. */
+  readonly models: Record<string, ModelReport>;
+  /** Which elements of its block this rank drops, twice under one key. */
+  readonly dropped: readonly [string, string] | null;
+}
+
+class DroppingUnit extends Module<[Tensor], Tensor> {
+  readonly drop = layers().dropout(0.5);
+  forward(x: Tensor): Tensor {
+    return this.drop.call(this.drop.call(x));
+  }
+}
+
+function droppedAt(place: Exclude<tp.AnyPlace, tp.LinePlace>): readonly [string, string] {
+  const unit = withLayers(tp.blockLayers(place), () => new DroppingUnit()).unit();
+  const once = (): string => {
+    randomKeys.begin({ seed: 1, step: 0, microBatch: 0 });
+    return ops
+      .toArray(unit.call(ops.ones([8, 8])))
+      .map((value) => (value === 0 ? 'x' : '.'))
+      .join('');
+  };
+  return scope(() => [once(), once()]);
+}
+
+export function run(communicator: Communicator, input: unknown): Reports {
   const mode = input as Mode;
   const mesh = makeMesh(communicator, { tp: communicator.world.size });
   const place =
@@ -78,12 +106,14 @@ export function run(communicator: Communicator, input: unknown): Record<string, 
     place.kind === '1d' ? lineCases(place) : place.kind === '3d' ? cubeCases(place) : squareCases(place),
   );
   const groups: tp.Groups = place.groups;
-  return Object.fromEntries(
+  const reports = Object.fromEntries(
     Object.entries(cases).map(([name, one]) => {
       for (const group of Object.values(groups)) group.resetCounters();
       return [name, scope(() => report(one, groups))];
     }),
   );
+  if (place.kind === '1d') return { layers: reports, models: {}, dropped: null };
+  return { layers: reports, models: place.edge === 2 ? modelsAt(place) : {}, dropped: droppedAt(place) };
 }
 
 function report({ module, x, serial, parallel, xCuts, yCuts }: Case, groups: tp.Groups): LayerReport {

@@ -177,6 +177,8 @@ memory:
     parallel.reduce = "auto" (default)
     parallel.pp = 1 (default)
     parallel.tp = 1 (default)
+    parallel.tensor = "1d" (default)
+    parallel.depth = null (default)
     parallel.sp = 1 (default)
     parallel.sequence = "ring" (default)
     parallel.ep = 1 (default)

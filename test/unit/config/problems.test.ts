@@ -110,6 +110,29 @@ test('degrees, and sequences that cannot be cut', () => {
   );
 });
 
+test('ranks that form no square or cube, and batches that their blocks cannot share', () => {
+  const refused = (parallel: string, rest = ''): string => refuse(`parallel: { ${parallel} }\n${rest}`);
+  expect(refused('tp: 6, tensor: 2d')).toBe(
+    'E_CONFIG run.yaml:1:13: parallel.tp: parallel.tensor: 2d needs q x q ranks, and 6 are not; the nearest are 4 and 9',
+  );
+  expect(refused('tp: 12, tensor: 3d')).toContain('needs d x d x d ranks, and 12 are not; the nearest are 8 and 27');
+  expect(refused('tp: 9, tensor: 2.5d, depth: 2')).toContain(
+    '2 x q x q ranks, and 9 are not; the nearest are 8 and 18',
+  );
+  expect(refused('tp: 32, tensor: 2.5d')).toContain(
+    'needs parallel.depth, how many squares of ranks lie over each other (for tp 32: 8 or 2)',
+  );
+  expect(refused('tp: 6, tensor: 2.5d')).toContain('(none fits tp 6; tp 8 is 2 x 2 x 2)');
+  expect(refused('tp: 4, tensor: 2d, depth: 1')).toContain('only parallel.tensor: 2.5d has layers of squares');
+  expect(refused('tp: 4, ep: 2, tensor: 2d')).toContain('parallel.ep: experts need whole rows');
+  expect(refused('tp: 8, tensor: 3d', 'train: { batchSize: 6 }')).toBe(
+    'E_CONFIG run.yaml:2:10: train.batchSize: 6 sequences cannot be cut into 4 equal parts: parallel.tensor: 3d over tp 8 cuts each batch into 4',
+  );
+  expect(refused('dp: 2, tp: 4, tensor: 2d', 'train: { batchSize: 6 }')).toContain(
+    "into 2 x 2 equal parts: parallel.tensor: 2d over tp 4 cuts each data rank's batch into 2",
+  );
+});
+
 test('details hold the problems for programs', () => {
   try {
     loadConfig(write('run.yaml', 'seeed: 1\ntrain: { steps: 0 }\n'));
