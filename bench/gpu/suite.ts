@@ -61,11 +61,11 @@ function entriesOf(name: string): readonly Entry[] {
   return found.entries;
 }
 
-function commandOf({ program, row, label, ranks }: Entry): string[] {
+function commandOf({ program, row, label, ranks, file = 'peer.py' }: Entry): string[] {
   const given = JSON.stringify({ label, ...row });
   if (program === 'torch') {
-    if (ranks === undefined) return ['python3', 'bench/gpu/peer.py', given];
-    return ['python3', '-m', 'torch.distributed.run', `--nproc-per-node=${ranks}`, 'bench/gpu/peer.py', given];
+    if (ranks === undefined) return ['python3', `bench/gpu/${file}`, given];
+    return ['python3', '-m', 'torch.distributed.run', `--nproc-per-node=${ranks}`, `bench/gpu/${file}`, given];
   }
   const node = ['node', '--import', 'tsx'];
   if (ranks === undefined) return [...node, 'bench/gpu/train.ts', given];

@@ -7,6 +7,8 @@ export interface Entry {
   readonly seconds: number;
   /** Processes, one GPU each. */
   readonly ranks?: number;
+  /** The peer's file; default: peer.py. */
+  readonly file?: string;
   /** In the first round alone. */
   readonly once?: boolean;
 }
@@ -31,6 +33,24 @@ const card24 = { gpu: '24GiB', cpu: '100GiB', ...recompute };
 const large = { preset: 'llama-2-7b', length: 4096, steps: 6, clipNorm: 1000 };
 
 const saved = { ...small, microBatches: 4, steps: 42, memory: { gpu: '24GiB', cpu: '64GiB', ...recompute } };
+
+/** 3.6 billion parameters: the shape of Llama 3.2 3B with a head of its own, which PyTorch's tools ask for. */
+const untied = { ...middle, overrides: { tie_word_embeddings: false }, memory: recompute };
+const onTwo = { ranks: 2, seconds: 60 };
+const parallelPeer = { ...onTwo, file: 'peer_parallel.py' };
+/** The same width, of which a token uses two of eight experts: 3.1 billion parameters. */
+const experts = {
+  ...middle,
+  overrides: {
+    model_type: 'mixtral',
+    intermediate_size: 2048,
+    num_hidden_layers: 12,
+    num_local_experts: 8,
+    num_experts_per_tok: 2,
+    tie_word_embeddings: false,
+  },
+  memory: recompute,
+};
 
 export const tables = {
   resident: {
@@ -128,6 +148,20 @@ export const tables = {
         { ranks: 2, seconds: 60 },
       ),
       torch('FSDP2', { ...middle, mode: 'fsdp2-gpu', recompute: true }, { ranks: 2, seconds: 70 }),
+    ],
+  },
+  parallel: {
+    title: 'Two GPUs, 16,384 tokens a step over both, recompute: Llama 3.6B divided in each way, and PyTorch’s own',
+    entries: [
+      tierra('one GPU', untied),
+      tierra('tp 2', { ...untied, parallel: { tp: 2 } }, onTwo),
+      torch('DTensor, tp 2', { ...middle, mode: 'tp', recompute: true }, parallelPeer),
+      tierra('pp 2, 1F1B', { ...untied, batch: 1, microBatches: 4, parallel: { pp: 2 } }, onTwo),
+      torch('pipelining, 1F1B', { ...middle, batch: 1, microBatches: 4, mode: 'pp', recompute: true }, parallelPeer),
+      tierra('sp 2, ring', { ...untied, parallel: { sp: 2 } }, onTwo),
+      tierra('sp 2, heads', { ...untied, parallel: { sp: 2, sequence: 'heads' } }, onTwo),
+      tierra('a mixture of 3.1B, one GPU', experts),
+      tierra('a mixture of 3.1B, ep 2', { ...experts, batch: 2, parallel: { ep: 2 } }, onTwo),
     ],
   },
 } as const satisfies Readonly<Record<string, { readonly title: string; readonly entries: readonly Entry[] }>>;

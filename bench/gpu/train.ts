@@ -8,7 +8,7 @@
  * recomputation, no input embedding. A step is timed from the end of the one before it, so that nothing which goes on between them is
  * left out; batches are on the device beforehand. The first two steps are warm-up; the median of the rest counts.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { ConfigInput } from '../../src/config/index.ts';
@@ -45,7 +45,9 @@ interface Row {
 
 const row = JSON.parse(process.argv[2] ?? '{}') as Row;
 const { batch, length, steps, microBatches = 1, precision = 'bf16' } = row;
-const output = mkdtempSync(path.join(tmpdir(), 'tierra-bench-'));
+/** The same for all ranks, which agree on their configuration before they start. */
+const output = path.join(tmpdir(), `tierra-bench-${process.env.RANK === undefined ? process.pid : process.ppid}`);
+mkdirSync(output, { recursive: true });
 const context = launch({
   device: row.device ?? 'cuda',
   precision,
@@ -124,8 +126,8 @@ const measured = times.slice(2).sort((a, b) => a - b);
 const median = measured[Math.floor(measured.length / 2)]!;
 // With checkpoints some steps carry what others do not: then the mean is the honest figure.
 const seconds = row.saveEvery === undefined ? median : measured.reduce((sum, time) => sum + time, 0) / measured.length;
-const { dp = 1 } = (row.parallel ?? {}) as { readonly dp?: number };
-const stepTokens = batch * length * microBatches * dp;
+const { dp = 1, ep = 1 } = (row.parallel ?? {}) as { readonly dp?: number; readonly ep?: number };
+const stepTokens = batch * length * microBatches * dp * ep;
 const matmul = model.parameterCount - (tied ? 0 : vocabulary * width) - positions;
 const flops = stepTokens * (6 * matmul + 6 * layers * heads * headSize * length);
 const movement = (engine.store as { report?(): MovementReport | null }).report?.() ?? null;
@@ -142,7 +144,8 @@ if (context.world.rank === 0) {
       stepSeconds: Number(seconds.toFixed(4)),
       minmax: [Number(measured[0]!.toFixed(3)), Number(measured.at(-1)!.toFixed(3))],
       tokensPerSecond: Math.round(stepTokens / seconds),
-      tflops: Number((flops / seconds / 1e12).toFixed(1)),
+      // Of a mixture's parameters a token uses a part: not counted here.
+      tflops: shape.num_local_experts === undefined ? Number((flops / seconds / 1e12).toFixed(1)) : null,
       usedGiB: device === null ? null : gib(device.totalBytes - device.freeBytes),
       peakGiB: gib(stats.peakBytes),
       allocationsAfterStep2: stats.systemAllocations - cudaAllocations,
