@@ -14,9 +14,11 @@ export const wholeShape = (parameter: Parameter): readonly number[] => parameter
 
 /** Ascending in the entry. One for an entry of a whole tensor. */
 export function runsOf({ parameter, part, shape }: Pick<StateEntry, 'parameter' | 'part' | 'shape'>): Run[] {
-  // Of another shape than the parameter: only where one rank holds all of it.
-  if (shape !== undefined)
-    return [{ begin: 0, offset: 0, elements: shape.reduce((product, size) => product * size, 1) }];
+  // Of another shape than the parameter: only where no rank computes with a part of it.
+  if (shape !== undefined) {
+    const { begin, elements } = part ?? { begin: 0, elements: shape.reduce((product, size) => product * size, 1) };
+    return [{ begin, offset: 0, elements }];
+  }
   const first = part?.begin ?? 0;
   const end = first + (part?.elements ?? parameter.elements);
   return mergedRuns(parameter).flatMap(({ begin, offset, elements }) => {

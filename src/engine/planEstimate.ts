@@ -22,7 +22,7 @@ import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
 import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
-import { elementTypes } from '../offload/elementTypes.ts';
+import { elementTypes, updatesOnDevice } from '../offload/elementTypes.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
@@ -199,6 +199,7 @@ export function subjectOf(
     budgets: budgetsOf(config, machine),
     reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu + (part?.takenBytes ?? 0) },
     clipping: true,
+    statesOnGpu: updatesOnDevice(machine.device, config.optimizer.states),
     speculate: memory.speculate,
     policy: memory.policy === 'off' ? { kind: 'auto' } : policyFor(memory),
   };

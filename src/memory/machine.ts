@@ -112,8 +112,8 @@ export function describeMachine(flags: MachineFlags): Machine {
   };
 }
 
-/** Of the rate of exact updates, where states are compressed and neither was measured: bench/results/2026-12-01-compressed-tiers.md. */
-const compressedShare = 0.5;
+/** Of the rate of exact updates, where neither is measured: what it was on two threads, in bench/results/2026-12-01-compressed-states.md. */
+const compressedShare = 0.67;
 
 /** The machine as a run with compressed states finds it: updates of few bytes and much arithmetic, sums as before. */
 export const withCompressedStates = (machine: Machine): Machine => ({

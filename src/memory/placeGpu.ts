@@ -17,8 +17,9 @@ export function wholeBytes(use: ChunkUse, accumulates: boolean): number {
   return use.parameterBytes + use.stateBytes + sums;
 }
 
-/** Everything on the GPU, if it fits. */
+/** Everything on the GPU, if it fits and may be there. */
 export function placeAllOnGpu(model: StepModel, arenaBytes: number): GpuChoice | null {
+  if (!model.statesOnGpu && model.uses.some((use) => use.parts > 0)) return null;
   const bytes = model.uses.reduce((sum, use) => sum + wholeBytes(use, model.accumulates), 0);
   if (bytes > arenaBytes) return null;
   const resident = model.uses.map(() => true);
@@ -65,7 +66,7 @@ export function placeOnGpu(
     floor = poolBytes(leastPools(model, resident, device));
   };
   const statesLimit = floor + split.gpuStates * (arenaBytes - floor);
-  if (split.gpuStates > 0) {
+  if (split.gpuStates > 0 && model.statesOnGpu) {
     for (const use of model.uses) if (use.parts > 0) settle(use, wholeBytes(use, model.accumulates), true, statesLimit);
   }
   const rest = model.uses.filter((use) => !resident[use.chunk.id]);

@@ -15,6 +15,10 @@ export function placeStaticOnGpu(model: StepModel, arenaBytes: number, shares: G
     const share = shares[name];
     check(share >= 0 && share <= 1, `memory.policy: ${name} is a fraction between 0 and 1, got ${share}`);
   }
+  check(
+    shares.gpuStates === 0 || model.statesOnGpu,
+    `memory.policy: gpuStates is ${shares.gpuStates}, and these states cannot be updated on the GPU: set it to 0`,
+  );
   const resident = model.uses.map(() => false);
   const device = model.uses.map(() => false);
   let stateBytes = shares.gpuStates * total(model.uses, (use) => use.stateBytes);

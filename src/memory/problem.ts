@@ -37,6 +37,8 @@ export interface PlanInput {
   /** Updates have to wait for a global norm or an overflow check (default true). */
   readonly clipping?: boolean;
   readonly policy?: PlacementPolicy;
+  /** False: states stay below the GPU, because nothing there can update them. Default true. */
+  readonly statesOnGpu?: boolean;
   /** Update behind backward before the norm is known: as the plan finds best, wherever there is room, or not at all. */
   readonly speculate?: 'auto' | 'always' | 'never';
 }
@@ -51,7 +53,8 @@ export interface Problem {
 /** Validates the input and works out what is left of each budget for chunks. */
 export function stateProblem(input: PlanInput): Problem {
   const { layout, trace, types, budgets, reservedBytes = {} } = input;
-  const model = modelStep({ layout, trace, types, clipping: input.clipping ?? true });
+  const { clipping = true, statesOnGpu = true } = input;
+  const model = modelStep({ layout, trace, types, clipping, statesOnGpu });
   const nonModel = trace.moments.reduce((most, moment) => Math.max(most, moment.nonModelBytes), 0);
   const otherBytes = {
     gpu: (reservedBytes.gpu ?? 0) + nonModel,

@@ -36,6 +36,8 @@ export interface StepModel {
   readonly types: ElementBytes;
   /** Updates must wait for the norm (or an overflow check) unless they speculate. */
   readonly clipping: boolean;
+  /** Chunks may be updated on the GPU. */
+  readonly statesOnGpu: boolean;
   readonly uses: readonly ChunkUse[];
   /** Gradients are sums in the master's type, on the host (horizontal) or on the GPU (vertical). */
   readonly accumulates: boolean;
@@ -49,10 +51,11 @@ export interface StepModelInput {
   readonly trace: Trace;
   readonly types: ElementBytes;
   readonly clipping: boolean;
+  readonly statesOnGpu?: boolean;
 }
 
 /** Throws `E_ARGUMENT` for a trace that is not a step of this layout. */
-export function modelStep({ layout, trace, types, clipping }: StepModelInput): StepModel {
+export function modelStep({ layout, trace, types, clipping, statesOnGpu = true }: StepModelInput): StepModel {
   const normMoment = trace.moments.findIndex((moment) => moment.pass === 'norm');
   const training = trace.mode === 'training';
   const last = trace.moments.length - 1;
@@ -75,7 +78,7 @@ export function modelStep({ layout, trace, types, clipping }: StepModelInput): S
     }
   }
   const uses = layout.chunks.map((chunk) => chunkUse(chunk, moments[chunk.id]!, trace, types, shape));
-  return { layout, trace, types, clipping, uses, accumulates, vertical, normMoment };
+  return { layout, trace, types, clipping, statesOnGpu, uses, accumulates, vertical, normMoment };
 }
 
 function chunkUse(

@@ -10,6 +10,9 @@ export function elementTypes(dtype: Dtype, states: StateFormat): ElementBytes {
   return states === 'exact' ? { computeBytes, stateBytes } : { computeBytes, stateBytes, states };
 }
 
+/** Whether `device` has an optimizer for states of this format: that of compressed ones is for the CPU. */
+export const updatesOnDevice = (device: string, states: StateFormat): boolean => device === 'cpu' || states === 'exact';
+
 /** The element type of a plane of states, in training with `dtype`. */
 export function planeDtype(kind: PlaneKind, dtype: Dtype): Dtype {
   switch (kind) {

@@ -53,7 +53,7 @@ export type StateKind =
   | 'moment2Codes'
   | 'moment2Scales';
 
-/** Elements `begin` to `begin + elements` of a parameter, row by row. */
+/** Elements `begin` to `begin + elements` of a parameter (of a tensor of another shape: its own), row by row. */
 export interface ParameterPart {
   readonly begin: number;
   readonly elements: number;
@@ -64,7 +64,7 @@ export interface StateEntry {
   readonly parameter: Parameter;
   readonly kind: StateKind;
   readonly dtype: Dtype;
-  /** Where it is not the parameter's, as in compressed states. */
+  /** Of the whole tensor, where it is not the parameter's, as in compressed states. */
   readonly shape?: readonly number[];
   /** Bytes of the part. */
   readonly bytes: number;

@@ -1,6 +1,8 @@
 /** For scripts that run as ranks (`ranks.ts`). */
 import type { DataPosition } from '../../src/data/index.ts';
+import { momentBlock } from '../../src/memory/index.ts';
 import type { TokenBatch } from '../../src/models/index.ts';
+import type { StateEntry } from '../../src/offload/store.ts';
 import { type Dtype, ops, type Tensor } from '../../src/tensor/index.ts';
 import { tokens } from '../native/engineSupport.ts';
 
@@ -51,4 +53,13 @@ export function rowsOf(rows: number, index: number, rank: number, size: number):
 export function freeBatch({ ids, labels }: TokenBatch): void {
   ids.dispose();
   labels?.dispose();
+}
+
+/** Bytes of an element of an entry, and how many elements are those of a page of 4096 of the parameter's. */
+export function pagesIn({ bytes, part, shape, parameter }: StateEntry): {
+  readonly size: number;
+  readonly count: number;
+} {
+  const elements = part?.elements ?? (shape ?? parameter.shape).reduce((product, size) => product * size, 1);
+  return { size: bytes / elements, count: shape === undefined ? 4096 : 4096 / momentBlock };
 }

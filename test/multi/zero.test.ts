@@ -125,7 +125,14 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
       config: { train: { accumulate: 2 }, memory: { accumulation: 'vertical' } },
     };
     const given: ZeroCase = { ...short, name: 'given', given: true, config: { precision: 'bf16' } };
+    const compressed: ZeroCase = {
+      ...given,
+      name: 'compressed',
+      config: { precision: 'bf16', optimizer: { states: 'compressed' } },
+    };
     const all = await together(2, [
+      ...inStages(compressed, [0, 1, 3]),
+      ...inStages({ ...compressed, name: 'compressed tight', tiers: 'tight' }, [2]),
       ...inStages(short, [0]),
       ...inStages(accumulated, [0]),
       ...tiers,
@@ -152,6 +159,10 @@ describe.skipIf(!nativeIsBuilt())('data parallelism and ZeRO', { timeout: 900_00
     const whole = bitsOf(all, 'given, dp');
     for (const name of ['given, zero 3', 'given tight, dp', 'given tight, zero 2'])
       expect(bitsOf(all, name), name).toEqual(whole);
+    // Neither do blocks that share a scale: there are many small parameters here, of less than one.
+    const blocks = bitsOf(all, 'compressed, dp');
+    for (const name of ['compressed, zero 1', 'compressed, zero 3', 'compressed tight, zero 2'])
+      expect(bitsOf(all, name), name).toEqual(blocks);
   });
 
   it('spread copies over groups of ranks: the numbers stay', async () => {

@@ -41,4 +41,12 @@ describe.skipIf(!nativeIsBuilt())('checkpoints of ranks', () => {
     const written = readdirSync(path.join(folder, 'checkpoints', 'step-00000003', 'model'));
     expect(written.filter((name) => name.endsWith('.safetensors'))).toHaveLength(4);
   });
+
+  it('with compressed states: of 2 are loaded by one', async () => {
+    const folder = scratch();
+    const two = await together(2, { folder, parallel: { zero: 3 }, compressed: true, from: 0, steps: 3 });
+    const one = await run(null, { folder, parallel: {}, compressed: true, from: 3, steps: 1 });
+    expect(Object.keys(one.loaded).filter((name) => name.includes('moment2Scales')).length).toBeGreaterThan(5);
+    expect(one.loaded).toEqual(whole(two, 'ended'));
+  });
 });

@@ -46,6 +46,16 @@ test.each(['float32', 'bfloat16', 'float64'] as const)('every rate is a positive
   expect(capacityBytes.host).toBeGreaterThan(2 ** 28);
 });
 
+test('updates of compressed states are measured by themselves, and what they move is said', () => {
+  const exact = measureMachine(options({ dtype: 'bfloat16', again: false }));
+  const compressed = measureMachine(options({ dtype: 'bfloat16', again: false, states: 'compressed' }));
+  expect(compressed.hostUpdateParameters).not.toBe(exact.hostUpdateParameters);
+  // Gradient in, weight out, states in and out.
+  expect(compressed.hostUpdateBytes).toBe(2 + 2 + 2 * (6 + 2 / 64));
+  expect(compressed.hostSumBytes).toBeGreaterThan(0);
+  expect(measureMachine(options({ dtype: 'bfloat16', again: false, states: 'compressed' }))).toEqual(compressed);
+});
+
 test('nothing is left: no arena, tensor, thread, file or folder', () => {
   const folder = path.join(home, 'swap');
   const threads = () => readdirSync('/proc/self/task').length;

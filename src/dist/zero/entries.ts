@@ -1,4 +1,5 @@
 /** Checkpoint entries of real parameters over those of shards. */
+import { momentBlock } from '../../memory/index.ts';
 import type { Parameter } from '../../nn/index.ts';
 import type { StateEntry } from '../../offload/store.ts';
 import { dtypeBytes } from '../../tensor/index.ts';
@@ -17,15 +18,20 @@ export function shardEntries(
   const found = new Map<Parameter, StateEntry[]>();
   for (const entry of entries) {
     const size = dtypeBytes(entry.dtype);
+    // Shards, parameters in them and what ranks have of parameters begin with whole blocks.
+    const block = entry.shape === undefined ? 1 : momentBlock;
+    const entriesOf = (elements: number): number => Math.ceil(elements / block);
     for (const slice of shards.slices(shards.flatOf(entry.parameter))) {
-      const { parameter, from, elements, offset } = slice;
-      const begin = offset * size;
+      const { parameter, from, offset } = slice;
+      const elements = entriesOf(slice.elements);
+      const begin = (offset / block) * size;
       const part: StateEntry = {
         parameter,
         kind: entry.kind,
         dtype: entry.dtype,
+        ...(entry.shape === undefined ? {} : { shape: [entriesOf(parameter.elements)] }),
         bytes: elements * size,
-        part: { begin: from, elements },
+        part: { begin: from / block, elements },
         read: (into, byteOffset) => entry.read(into, begin + byteOffset),
         write(bytes, byteOffset) {
           entry.write(bytes, begin + byteOffset);

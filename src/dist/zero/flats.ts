@@ -5,9 +5,11 @@
  * A flat is cut into pages of one canonical norm block (`native/src/optim/norms.h`): large parameters begin on a page,
  * small ones lie within one. Shards are whole pages, so no rank ever holds part of a block and every block's sum of squares is
  * the same for any number of ranks. What lies between parameters is padding and stays zero.
+ *
+ * Parameters begin with whole blocks of compressed moments: no scale is for two of them, or for elements on two ranks.
  */
 import { roundUp } from '../../core/units.ts';
-import { alignParameter } from '../../memory/index.ts';
+import { momentBlock } from '../../memory/index.ts';
 import type { Parameter, Unit } from '../../nn/index.ts';
 
 /** Elements of a canonical norm block. */
@@ -107,7 +109,7 @@ function fillPages(parameters: readonly Parameter[]): { placed: FlatParameter[];
   };
   const bySize = [...parameters].sort((a, b) => b.elements - a.elements);
   for (const parameter of bySize) {
-    const elements = alignParameter(parameter.elements);
+    const elements = roundUp(parameter.elements, momentBlock);
     const found =
       elements > pageElements ? -1 : open.findIndex((from) => roundUp(from, pageElements) - from >= elements);
     const offset = found < 0 ? pages * pageElements : open.splice(found, 1)[0]!;

@@ -14,7 +14,7 @@ import { native } from '../../native/load.ts';
 import type { Unit } from '../../nn/index.ts';
 import { dtypeCode } from '../../tensor/index.ts';
 import { contextBytes } from '../device.ts';
-import { elementTypes } from '../elementTypes.ts';
+import { elementTypes, updatesOnDevice } from '../elementTypes.ts';
 import { Parking } from '../parking/parking.ts';
 import { stateDtype } from '../resident/entries.ts';
 import type { StepCourse, TraceRun } from '../store.ts';
@@ -145,7 +145,7 @@ function compilePlan(
   parked: PerTier,
   options: ChunkStoreOptions,
 ): Plan {
-  const { budgets, machine, policy, speculate, dtype, states = 'exact' } = options;
+  const { budgets, machine, policy, speculate, dtype, device, states = 'exact' } = options;
   return planStep({
     layout: map.layout,
     trace,
@@ -155,6 +155,7 @@ function compilePlan(
     reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu },
     // Also without clipping: an infinite gradient must be seen before anything is overwritten.
     clipping: true,
+    statesOnGpu: updatesOnDevice(device, states),
     policy,
     speculate,
   });

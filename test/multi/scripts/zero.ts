@@ -22,7 +22,7 @@ import { ops, scope, type Tensor } from '../../../src/tensor/index.ts';
 import { tinyGpt2 } from '../../cases/models.ts';
 import { settings } from '../../native/engineSupport.ts';
 import { inFp32 } from '../../native/tiersSupport.ts';
-import { rowsOf } from '../rankSupport.ts';
+import { pagesIn, rowsOf } from '../rankSupport.ts';
 
 export interface ZeroCase {
   readonly name: string;
@@ -271,11 +271,11 @@ function pagesOf(engine: AnyEngine): Record<string, Record<number, string>> {
   for (const entry of engine.store.stateEntries()) {
     const bytes = new Uint8Array(entry.bytes);
     entry.read(bytes, 0);
-    const size = entry.bytes / (entry.part?.elements ?? entry.parameter.elements);
+    const { size, count } = pagesIn(entry);
     const found: Record<number, string> = {};
     pages[`${entry.parameter.name} ${entry.kind}`] = found;
-    for (let at = 0; at < entry.bytes; at += 4096 * size) {
-      const hash = createHash('sha1').update(bytes.subarray(at, at + 4096 * size));
+    for (let at = 0; at < entry.bytes; at += count * size) {
+      const hash = createHash('sha1').update(bytes.subarray(at, at + count * size));
       found[(entry.part?.begin ?? 0) + at / size] = hash.digest('hex');
     }
   }

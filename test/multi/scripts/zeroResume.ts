@@ -14,12 +14,14 @@ import { buildModel, type TokenBatch } from '../../../src/models/index.ts';
 import type { Module } from '../../../src/nn/index.ts';
 import { scope, type Tensor } from '../../../src/tensor/index.ts';
 import { settings } from '../../native/engineSupport.ts';
-import { freeBatch, mark, noPosition, rowsOf } from '../rankSupport.ts';
+import { freeBatch, mark, noPosition, pagesIn, rowsOf } from '../rankSupport.ts';
 
 export interface Leg {
   readonly folder: string;
   readonly parallel: NonNullable<ConfigInput['parallel']>;
   readonly memory?: ConfigInput['memory'];
+  /** Compressed states, in bf16. */
+  readonly compressed?: boolean;
   readonly from: number;
   readonly steps: number;
   /** Saves after so many steps too, with the losses so far in `losses.log` and each rank's hashes in a file beside: for legs that are killed. */
@@ -44,11 +46,14 @@ const drops = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 };
 export async function run(communicator: Communicator | null, leg: Leg): Promise<LegResult> {
   const context = launch(
     settings({
-      precision: 'fp64',
+      precision: leg.compressed === true ? 'bf16' : 'fp64',
       parallel: leg.parallel,
       train: { output: leg.folder, keepLast: 9 },
       ...(leg.memory === undefined ? {} : { memory: leg.memory }),
-      optimizer: { groups: [{ match: 'blocks\\.1\\.mlp', frozen: true }] },
+      optimizer: {
+        states: leg.compressed === true ? 'compressed' : 'exact',
+        groups: [{ match: 'blocks\\.1\\.mlp', frozen: true }],
+      },
     }),
   );
   const ranks = communicator === null ? noOtherRanks : divideRanks(makeMesh(communicator, {}), context.config.parallel);
@@ -99,11 +104,11 @@ function hashesOf(engine: Engine<TokenBatch, Tensor>): Record<string, string> {
     const bytes = new Uint8Array(entry.bytes);
     entry.read(bytes, 0);
     const begin = entry.part?.begin ?? 0;
-    const size = entry.bytes / (entry.part?.elements ?? entry.parameter.elements);
-    for (let at = 0; at < entry.bytes; at += 4096 * size) {
+    const { size, count } = pagesIn(entry);
+    for (let at = 0; at < entry.bytes; at += count * size) {
       const key = `${entry.parameter.name} ${entry.kind}:${begin + at / size}`;
       found[key] = createHash('sha1')
-        .update(bytes.subarray(at, at + 4096 * size))
+        .update(bytes.subarray(at, at + count * size))
         .digest('hex');
     }
   }

@@ -81,6 +81,7 @@ export const problems: fc.Arbitrary<PlanInput> = fc
     accumulation: fc.constantFrom('horizontal' as const, 'vertical' as const),
     microBatches: fc.constantFrom(1, 1, 2, 3),
     clipping: fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
+    statesOnGpu: fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
     activation: fc.integer({ min: 0, max: 300_000 }),
     /** In largest units, in whole models, in whole models. */
     gpu: fc.oneof({ weight: 4, arbitrary: rate(1, 4) }, rate(0.5, 40)),
@@ -113,5 +114,5 @@ export const problems: fc.Arbitrary<PlanInput> = fc
       host: Math.floor(rest.host * whole),
       nvme: Math.floor(rest.nvme * whole),
     };
-    return { layout, trace, types, machine, budgets, clipping };
+    return { layout, trace, types, machine, budgets, clipping, statesOnGpu: rest.statesOnGpu };
   });

@@ -26,6 +26,8 @@ describe('planner', () => {
         for (const tier of ['gpu', 'host', 'nvme'] as const) {
           expect(plan.arenaBytes[tier] + plan.otherBytes[tier]).toBeLessThanOrEqual(input.budgets[tier]);
         }
+        const onGpu = plan.chunks.filter(({ stateHome, update }) => stateHome === 'gpu' || update === 'device');
+        if (input.statesOnGpu === false) expect(onGpu).toEqual([]);
         simulate(unroll(plan, input.trace, input.layout, 5), input.machine);
       }),
       { numRuns: 100 },
