@@ -9,6 +9,7 @@ import {
   type Module,
   type Parameter,
   randomKeys,
+  type TakenValues,
   Tape,
   type Unit,
   type UnitHost,
@@ -50,6 +51,8 @@ export interface EngineParts<Input, Output, Label> {
   readonly ranks?: DataRanks;
   /** Which of its parameters this rank writes, where others have copies of them. Default: all. */
   readonly answers?: (parameter: Parameter) => boolean;
+  /** What parameters held before the store was made, as long as it may still ask for it. */
+  readonly taken?: TakenValues;
 }
 
 /** See `Engine.progress`. */
@@ -84,6 +87,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
   readonly ranks: DataRanks;
   /** Whether this rank writes a parameter that it holds into checkpoints. */
   readonly answers: (parameter: Parameter) => boolean;
+  readonly #taken: TakenValues | null;
   readonly #updates: UpdateSchedule;
   readonly #criterion: Criterion<Output, Label> | null;
   #accumulate: number;
@@ -110,6 +114,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.store = parts.store;
     this.ranks = parts.ranks ?? noOtherRanks;
     this.answers = parts.answers ?? (() => true);
+    this.#taken = parts.taken ?? null;
     this.#updates = parts.updates;
     this.#criterion = parts.criterion;
     this.#accumulate = parts.context.config.train.accumulate;
@@ -508,6 +513,7 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     this.cancelStep();
     this.#graphs?.dispose();
     this.store.dispose();
+    this.#taken?.free();
   }
 
   [Symbol.dispose](): void {

@@ -4,13 +4,16 @@ import { type PipelineEvent, type ScheduleMaker, StageModel } from '../dist/pipe
 import {
   type AnyModule,
   collectUnits,
+  initialValues,
   type Module,
   type Parameter,
   parametersOutsideUnits,
+  takeValues,
   type Unit,
   type ValueSource,
 } from '../nn/index.ts';
 import type { StoreObserver } from '../offload/observer.ts';
+import type { ParameterStore } from '../offload/store.ts';
 import type { Optimizer, Schedule } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { setActivations } from './activations.ts';
@@ -39,7 +42,7 @@ export interface InitializeOptions<Input, Output, Label> {
   readonly totalSteps?: number;
   /** False where no step will be taken: only the weights need room, and the run needs no length. Default true. */
   readonly forTraining?: boolean;
-  /** First values of the parameters, such as loaded weights; default: the initialisers. */
+  /** First values of the parameters, such as loaded weights; default: what a parameter holds that has memory, and its initialiser for others. */
   readonly values?: ValueSource;
   /** Hears the plan that `memory:` leads to, and what happens when. */
   readonly observer?: StoreObserver;
@@ -99,13 +102,26 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
       : new EnginePipeline<Input>(context, model as AnyModule, units, group, options.pipelineSchedule);
   const agree = sumsAgreement(context, model as AnyModule, pipeline, experts);
   const held = pipeline?.stage ?? heldOf(model as AnyModule, units);
-  const store = createStore(held, pipeline?.stage.units ?? units, context, updates, {
-    ...options,
-    forTraining,
-    ...(copiesOf === null ? {} : { copiesOf }),
-    ...(agree === undefined ? {} : { agree }),
-  });
-  pipeline?.open(store, options.onPipelineEvent);
+  const taken = takeValues(model as AnyModule);
+  const first = (parameter: Parameter): Tensor =>
+    taken.valueOf(parameter) ?? initialValues(parameter, config.seed, context.dtype);
+  let store: ParameterStore;
+  try {
+    store = createStore(held, pipeline?.stage.units ?? units, context, updates, {
+      ...options,
+      values: options.values ?? first,
+      placed(trains) {
+        if (trains || !forTraining) taken.free();
+      },
+      forTraining,
+      ...(copiesOf === null ? {} : { copiesOf }),
+      ...(agree === undefined ? {} : { agree }),
+    });
+    pipeline?.open(store, options.onPipelineEvent);
+  } catch (error) {
+    taken.giveBack();
+    throw error;
+  }
   return new Engine({
     context,
     model,
@@ -115,6 +131,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     units,
     accumulation: pipeline === null ? config.memory.accumulation : 'horizontal',
     ranks,
+    taken,
     ...(pipeline === null ? {} : { pipeline }),
     answers: writesFor(context, pipeline, copiesOf, (parameter) => (gradientGroup?.(parameter) ?? null) !== null),
   });

@@ -10,7 +10,7 @@ import { alone, type World } from '../dist/index.ts';
 import { type Copies, type Kept, type ReduceWhen, ReplicatedStore, ShardedStore } from '../dist/zero/index.ts';
 import type { PlacementPolicy } from '../memory/index.ts';
 import { native } from '../native/load.ts';
-import { type AnyModule, initialValues, type Parameter, type Unit, type ValueSource } from '../nn/index.ts';
+import type { AnyModule, Parameter, Unit, ValueSource } from '../nn/index.ts';
 import { ChunkStore } from '../offload/chunked/chunkStore.ts';
 import type { DiskOptions } from '../offload/chunked/tiers.ts';
 import { cudaIndex } from '../offload/device.ts';
@@ -26,7 +26,9 @@ import { placeResident } from './residentFit.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
 export interface StoreOptions {
-  readonly values?: ValueSource;
+  readonly values: ValueSource;
+  /** First values were asked for, by a store that trains or by one that only goes forward. */
+  readonly placed: (trains: boolean) => void;
   readonly observer?: StoreObserver;
   readonly forTraining: boolean;
   /** Where ranks that share no batch with this one hold other parts of the model. */
@@ -44,7 +46,7 @@ export function createStore(
   options: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
-  const { agree, copiesOf, values = (parameter) => initialValues(parameter, config.seed, dtype) } = options;
+  const { agree, copiesOf, values } = options;
   const groupOf = (parameter: Parameter): number => updates.groupOf(parameter);
   const below = (kept: Kept): ParameterStore => createBelow(kept, context, updates, options);
   if (copiesOf === undefined) return below({ model, units, groupOf, values, takenBytes: 0 });
@@ -76,7 +78,7 @@ function createBelow(
   { model, units, groupOf, values, norms, takenBytes }: Kept,
   context: Context,
   updates: UpdateSchedule,
-  { observer, forTraining, agree }: StoreOptions,
+  { observer, forTraining, agree, placed }: StoreOptions,
 ): ParameterStore {
   const { config, device, dtype } = context;
   const common = {
@@ -86,6 +88,7 @@ function createBelow(
     updateAt: (step: number) => updates.at(step),
     groupOf,
     values,
+    placed,
     threads: context.optimizerThreads,
     norms: norms ?? new StepNorms(context.optimizerThreads, agree),
     ...(observer === undefined ? {} : { observer }),

@@ -23,6 +23,8 @@ export {
   type PlaceOptions,
   partOf,
   placeParameters,
+  type TakenValues,
+  takeValues,
   type ValueSource,
 } from './place.ts';
 export { type RandomKey, randomKeys } from './randomKeys.ts';

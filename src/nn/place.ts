@@ -38,6 +38,40 @@ export function partOf(whole: Tensor, parameter: Parameter): Tensor {
 /** Gives the first values of a parameter, in any floating type on any device; the caller disposes them. */
 export type ValueSource = (parameter: Parameter) => Tensor;
 
+/** What parameters held before their memory was taken from them. */
+export interface TakenValues {
+  /** Null for a parameter that had no memory; the caller disposes the tensor, not what it is a view of. */
+  valueOf(parameter: Parameter): Tensor | null;
+  /** Nothing is asked for any more. */
+  free(): void;
+  /** Parameters have their memory again. */
+  giveBack(): void;
+}
+
+/** Takes every placed parameter's memory, so that its values can go where a store wants them. */
+export function takeValues(model: AnyModule): TakenValues {
+  const taken = new Map<Parameter, Tensor>();
+  for (const parameter of model.parameters()) {
+    if (!parameter.isPlaced) continue;
+    taken.set(parameter, noGrad(() => ops.detach(parameter.tensor)).keep());
+    parameter.unplace();
+  }
+  return {
+    valueOf(parameter) {
+      const value = taken.get(parameter);
+      return value === undefined ? null : ops.detach(value);
+    },
+    free() {
+      for (const value of taken.values()) value.dispose();
+      taken.clear();
+    },
+    giveBack() {
+      for (const [parameter, value] of taken) parameter.place(value);
+      taken.clear();
+    },
+  };
+}
+
 export interface PlaceOptions {
   readonly seed: number;
   readonly dtype: Dtype;

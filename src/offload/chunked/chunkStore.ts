@@ -122,6 +122,7 @@ export class ChunkStore implements ParameterStore {
       this.#planned = openPlanned(compiled, options);
       this.#glances = [];
       placeValues(this.#planned, options);
+      options.placed?.(compiled.course !== null);
       return this.#planned;
     } catch (error) {
       this.dispose();

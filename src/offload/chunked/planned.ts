@@ -23,6 +23,8 @@ export interface ChunkStoreOptions {
   readonly updateAt: (step: number) => UpdateSettings;
   readonly groupOf: (parameter: Parameter) => number;
   readonly values?: ValueSource;
+  /** Called once first values are where they belong; they are asked for again if that was for forward passes only. */
+  readonly placed?: (trains: boolean) => void;
   readonly threads: number;
   readonly budgets: { readonly gpu: number; readonly host: number; readonly nvme: number };
   readonly disk: DiskOptions | null;

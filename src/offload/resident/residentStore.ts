@@ -44,6 +44,8 @@ export interface ResidentOptions {
   readonly states?: 'exact' | 'compressed';
   /** First values; default: the initialisers. */
   readonly values?: ValueSource;
+  /** Called once first values are where they belong. */
+  readonly placed?: (trains: boolean) => void;
   /** States are made with the weights: masters from the values as they are given, before weights are rounded. False makes none yet. */
   readonly forTraining: boolean;
   /** Threads of the host optimizer. */
@@ -77,6 +79,7 @@ export class ResidentStore implements ParameterStore {
       this.#disposeStates();
       throw error;
     }
+    options.placed?.(true);
     this.#timeline = new ComputeTimeline(options.observer ?? {}, options.device);
     this.#norms = options.norms ?? new StepNorms(options.threads);
     this.#gradients = new GradientAccumulators(stateDtype(options.dtype), false);
