@@ -16,6 +16,7 @@ const activations: Readonly<Record<string, string>> = {
 
 const words: Readonly<Record<Traffic['what'], string>> = {
   activations: 'sums of activations and their gradients',
+  blocks: 'blocks of activations, weights and their gradients',
   'stage edges': 'activations and gradients at the edges of stages',
   'tied gradients': 'gradients of tied parameters',
   parameters: 'parameters gathered',
@@ -133,13 +134,14 @@ function layerText({ layer }: ClusterSummary): string {
 
 function timeRows({ time, parts, degrees }: ClusterSummary): string[][] {
   const { stepSeconds } = time;
+  const inBlocks = parts.some(({ traffic }) => traffic.some(({ what }) => what === 'blocks'));
   const row = (name: string, seconds: number): string[][] =>
     seconds >= stepSeconds / 200 ? [[name, formatSeconds(seconds), percent(seconds, stepSeconds)]] : [];
   const bubble = `the pipeline's bubble (${(100 * time.bubbleShare).toFixed(1)}% of all ranks' time on its clock)`;
   return [
     ['computing', formatSeconds(time.computeSeconds), percent(time.computeSeconds, stepSeconds)],
     ...row(`waiting for tiers and the optimizer`, time.tierSeconds),
-    ...row(`sums in tensor groups of ${degrees.tp}`, time.tensorSeconds),
+    ...row(`${inBlocks ? 'blocks' : 'sums'} in tensor groups of ${degrees.tp}`, time.tensorSeconds),
     ...row(`sequences shared by ${degrees.sp}, not hidden by computing`, time.sequenceSeconds),
     ...row(`rows on their way to experts on ${degrees.ep} ranks and back`, time.expertSeconds),
     ...row('data ranks, not hidden by computing', time.dataSeconds),

@@ -22,10 +22,11 @@ import {
   plannedUnits,
   subjectOf,
 } from './planEstimate.ts';
-import { buildCut, partOf, planPipeline } from './planRank.ts';
+import { partOf, planPipeline } from './planRank.ts';
 import { mixtureOf, sharePlanned } from './planSharing.ts';
 import { type PlannedRank, type StepTime, stepTime } from './planStepTime.ts';
 import { type PlanSummary, summarizePlan, withOtherWays } from './planSummary.ts';
+import { buildCut, tensorDivision } from './planTensor.ts';
 import { besideRing, type LayerTraffic, layerTraffic, type Traffic, trafficOf } from './planTraffic.ts';
 import { updateScheduleFor } from './updateSchedule.ts';
 
@@ -112,17 +113,14 @@ interface Job {
 async function layOutJob(config: Config, machine: PlanMachine, dtype: Dtype, ranks: number): Promise<Job> {
   const { parallel, train, memory } = config;
   const { dp, pp, tp, sp, ep, replicate, zero } = parallel;
-  if (tp > 1 && parallel.tensor !== '1d') {
-    throw new TierraError('E_UNSUPPORTED', `tierra plan counts parallel.tensor: 1d, not ${parallel.tensor}`, {
-      hint: 'Training takes it; what a linear layer moves is in docs/parallel.md.',
-    });
-  }
   const degrees: Degrees = { ...(dp === 'auto' ? {} : { dp }), pp, tp, sp, ep };
   const layout = new MeshLayout(ranks, degrees);
   const data = layout.degrees.dp * ep;
   checkDivides('train.batchSize', train.batchSize, ep === 1 ? 'dp' : 'dp x ep', data);
+  const { rows } = tensorDivision(parallel);
+  checkDivides('train.batchSize', train.batchSize, `dp x parts of parallel.tensor: ${parallel.tensor}`, data * rows);
   if (zero > 0) checkCopies(layout, replicate);
-  const built = await plannedModel(config, buildCut(tp));
+  const built = await plannedModel(config, buildCut(parallel));
   sharePlanned(built, config, layout);
   const units = plannedUnits(built, config);
   const pipeline = planPipeline({ built, units }, config, pp);
@@ -209,7 +207,7 @@ function summarize(job: Job, parts: readonly Part[], plans: readonly Plan[], fla
   return {
     version: 1,
     ranks: layout.size,
-    mesh: layout.describe(),
+    mesh: layout.describe() + (layout.degrees.tp === 1 || parallel.tensor === '1d' ? '' : ` (${parallel.tensor})`),
     degrees: Object.fromEntries(axes.map((axis) => [axis, layout.degrees[axis]])),
     zero: parallel.zero,
     schedule: pipeline?.schedule.name ?? null,

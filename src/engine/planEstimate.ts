@@ -161,7 +161,8 @@ export function subjectOf(
   const { train, data, memory } = config;
   const state = stateDtype(dtype);
   const sequences = part?.sequences ?? train.batchSize;
-  const tokens = sequences * data.sequenceLength;
+  // Ids and labels are whole on ranks that share the sequences of a batch.
+  const tokens = sequences * (part?.tensor.rows ?? 1) * data.sequenceLength;
   const visits = estimateVisits(
     model,
     units,
@@ -170,7 +171,8 @@ export function subjectOf(
       length: part?.length ?? data.sequenceLength,
       share: part?.share ?? null,
       expertRanks: part?.expertRanks ?? 1,
-      tensor: part?.tensor ?? 1,
+      tensor: part?.tensor.inside ?? 1,
+      blocks: part?.tensor.blocks ?? null,
       elementBytes: dtypeBytes(dtype),
       wideBytes: dtypeBytes(state),
       fused: machine.device !== 'cpu' && dtype !== 'float64',

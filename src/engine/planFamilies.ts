@@ -5,7 +5,7 @@
 import type { Gpt2, Llama } from '../models/index.ts';
 import { lossTokensPerChunk } from '../nn/losses.ts';
 import { attention } from './planAttention.ts';
-import { type BatchShape, linear } from './planBatch.ts';
+import { type BatchShape, inBlocks, linear, ownWidth } from './planBatch.ts';
 import { mixture } from './planMixture.ts';
 import type { UnitInput, UnitOp } from './planOps.ts';
 
@@ -17,13 +17,14 @@ export interface DescribedUnit {
 const noInput: UnitInput = { name: 'ids', bytes: 0, wantsGradient: false };
 
 export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] {
-  const { n_embd: width, n_layer, n_head, n_positions, vocab_size: vocabulary } = config;
+  const { n_embd, n_layer, n_head, n_positions, vocab_size: vocabulary } = config;
   const { sequences, length, tensor, elementBytes: size } = batch;
-  const hidden = (config.n_inner ?? 4 * width) / tensor;
-  const inside = width / tensor;
+  const width = ownWidth(n_embd, batch);
+  const hidden = (config.n_inner ?? 4 * n_embd) / tensor;
+  const inside = n_embd / tensor;
   const rows = sequences * length;
   const x = rows * width * size;
-  const norm = (input: string, output: string): UnitOp => layerNorm(input, output, rows, width, batch);
+  const norm = (input: string, output: string): UnitOp[] => layerNorm(input, output, rows, width, batch);
   const drop = (input: string, output: string, p: number): UnitOp[] => (p > 0 ? [dropout(input, output, x, size)] : []);
   const after = (name: string, p: number): string => (p > 0 ? `${name} dropped` : name);
   const embedding: UnitOp[] = [
@@ -33,7 +34,7 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
       output: 'positions',
       bytes: length * width * size,
       savedBytes: length * 8,
-      parameterGradientBytes: n_positions * width * size,
+      ...tableWork(n_positions * width * size, batch),
     },
     { inputs: ['tokens', 'positions'], output: 'sum', bytes: x, passesGradient: true },
     ...drop('sum', after('sum', config.embd_pdrop), config.embd_pdrop),
@@ -41,25 +42,25 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
   const shape = {
     heads: n_head / tensor,
     kvHeads: n_head / tensor,
-    headSize: width / n_head,
+    headSize: n_embd / n_head,
     window: null,
     dropout: config.attn_pdrop,
   };
   const block: UnitOp[] = [
-    norm('x', 'x1'),
+    ...norm('x', 'x1'),
     linear('x1', 'qkv', [rows, width, 3 * inside], batch, true),
     ...attention(['qkv', 'qkv', 'qkv'], 'mixed', shape, batch),
     summed(linear('mixed', 'projected', [rows, inside, width], batch, true), batch),
     ...drop('projected', after('projected', config.resid_pdrop), config.resid_pdrop),
     { inputs: ['x', after('projected', config.resid_pdrop)], output: 'attended', bytes: x, passesGradient: true },
-    norm('attended', 'x2'),
+    ...norm('attended', 'x2'),
     linear('x2', 'up', [rows, width, hidden], batch, true),
     { inputs: ['up'], output: 'active', bytes: rows * hidden * size, saves: ['up'] },
     summed(linear('active', 'down', [rows, hidden, width], batch, true), batch),
     ...drop('down', after('down', config.resid_pdrop), config.resid_pdrop),
     { inputs: ['attended', after('down', config.resid_pdrop)], output: 'y', bytes: x, passesGradient: true },
   ];
-  const head = [norm('x', 'normed'), ...languageHead(rows, width, vocabulary, batch)];
+  const head = [...norm('x', 'normed'), ...languageHead(rows, width, vocabulary, batch)];
   const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
   return [
     { input: noInput, ops: embedding },
@@ -69,7 +70,10 @@ export function gpt2Units({ config }: Gpt2, batch: BatchShape): DescribedUnit[] 
 }
 
 export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[] {
-  const { hidden_size: width, num_hidden_layers: layers, vocab_size: vocabulary, head_dim: headSize } = config;
+  const { hidden_size, num_hidden_layers: layers, vocab_size: vocabulary, head_dim: headSize } = config;
+  const width = ownWidth(hidden_size, batch);
+  // Where ranks share the width, the sum over a row is one over ranks: no kernel of its own.
+  const between = { ...batch, fused: batch.fused && (batch.blocks ?? null) === null };
   const { sequences, length, tensor, elementBytes: size } = batch;
   const hidden = config.intermediate_size / tensor;
   const heads = config.num_attention_heads / tensor;
@@ -94,7 +98,7 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       config.qk_norm ? rmsNorm(name, `${name} normed`, rows * count, headSize, batch) : [];
     const [query, key] = config.qk_norm ? ['query normed', 'key normed'] : ['query', 'key'];
     return [
-      ...rmsNorm('x', 'x1', rows, width, batch),
+      ...rmsNorm('x', 'x1', rows, width, between),
       linear('x1', 'query', [rows, width, heads * headSize], batch, config.attention_bias),
       linear('x1', 'key', [rows, width, kvHeads * headSize], batch, config.attention_bias),
       linear('x1', 'value', [rows, width, kvHeads * headSize], batch, config.attention_bias),
@@ -105,14 +109,14 @@ export function llamaUnits({ config }: Llama, batch: BatchShape): DescribedUnit[
       ...attention(['query turned', 'key turned', 'value'], 'mixed', shape, batch),
       summed(linear('mixed', 'projected', [rows, heads * headSize, width], batch, config.attention_output_bias), batch),
       { inputs: ['x', 'projected'], output: 'attended', bytes: x, passesGradient: true },
-      ...rmsNorm('attended', 'x2', rows, width, batch),
+      ...rmsNorm('attended', 'x2', rows, width, between),
       ...(config.mixture === undefined
         ? mlp('x2', 'down', rows, 1)
         : mixture(config.mixture, ['x2', 'down'], { rows, width, mlp }, batch)),
       { inputs: ['attended', 'down'], output: 'y', bytes: x, passesGradient: true },
     ];
   };
-  const head = [...rmsNorm('x', 'normed', rows, width, batch), ...languageHead(rows, width, vocabulary, batch)];
+  const head = [...rmsNorm('x', 'normed', rows, width, between), ...languageHead(rows, width, vocabulary, batch)];
   const inner: UnitInput = { name: 'x', bytes: x, wantsGradient: true };
   const windowOf = (layer: number): number | null =>
     config.layer_types === null || config.layer_types[layer] === 'sliding_attention' ? config.sliding_window : null;
@@ -131,32 +135,58 @@ export function llamaTables({ config }: Llama, { length, elementBytes }: BatchSh
 
 /** Rows of a table; of one that is cut by ids, zeros for those of other ranks, and then the sum over all. */
 function embedded(output: string, rows: number, width: number, vocabulary: number, batch: BatchShape): UnitOp {
-  const { tensor, elementBytes: size } = batch;
+  const { tensor, elementBytes: size, blocks = null } = batch;
   const bytes = rows * width * size;
   const parameterGradientBytes = Math.ceil(vocabulary / tensor) * width * size;
   const op: UnitOp = { inputs: [], output, bytes, parameterGradientBytes };
+  if (blocks !== null) {
+    // Rows of all tokens along an edge, of which each rank keeps its own; on a cube the table is gathered, too.
+    const { edge, isCube, depth } = blocks;
+    const table = isCube ? parameterGradientBytes : 0;
+    const summed = isCube || depth > 1 ? 2 * parameterGradientBytes : 0;
+    const work = { forwardWork: 2 * edge * bytes + table, backwardWork: edge * bytes + summed };
+    const own = parameterGradientBytes / (isCube ? edge : 1);
+    return { ...op, parameterGradientBytes: own, savedBytes: edge * rows * (8 + size), ...work };
+  }
   return tensor === 1 ? op : { ...op, savedBytes: rows * (8 + size), forwardWork: 2 * bytes, backwardWork: bytes };
 }
 
-/** A product whose parts are summed over ranks, in a copy. */
-const summed = (op: UnitOp, { tensor }: BatchShape): UnitOp =>
-  tensor === 1 ? op : { ...op, forwardWork: (op.forwardWork ?? 0) + op.bytes };
+/** A table that all samples use: ranks with blocks gather it. */
+const tableWork = (bytes: number, { blocks = null }: BatchShape): Partial<UnitOp> =>
+  blocks === null
+    ? { parameterGradientBytes: bytes }
+    : {
+        parameterGradientBytes: bytes / blocks.edge ** (blocks.isCube ? 2 : 1),
+        forwardWork: 2 * bytes,
+        backwardWork: 2 * bytes,
+      };
 
-function layerNorm(
-  input: string,
-  output: string,
-  rows: number,
-  width: number,
-  { elementBytes, wideBytes }: BatchShape,
-): UnitOp {
-  return {
-    inputs: [input],
-    output,
-    bytes: rows * width * elementBytes,
-    saves: [input],
-    savedBytes: 2 * rows * wideBytes,
-    parameterGradientBytes: 2 * width * elementBytes,
-  };
+/** A product whose parts are summed over ranks, in a copy; products of blocks are counted with their own. */
+const summed = (op: UnitOp, { tensor, blocks = null }: BatchShape): UnitOp =>
+  tensor === 1 || blocks !== null ? op : { ...op, forwardWork: (op.forwardWork ?? 0) + op.bytes };
+
+function layerNorm(input: string, output: string, rows: number, width: number, batch: BatchShape): UnitOp[] {
+  const { elementBytes, wideBytes, blocks = null } = batch;
+  const bytes = rows * width * elementBytes;
+  if (blocks !== null) {
+    // In plain operators: less the mean, as RMSNorm, plus the bias.
+    const [centred, scaled] = [`${output} centred`, `${output} scaled`] as const;
+    return [
+      { inputs: [input], output: centred, bytes: rows * width * wideBytes, inner: true },
+      ...rmsNorm(centred, scaled, rows, width, { ...batch, fused: false }),
+      { inputs: [scaled], output, bytes, passesGradient: true, parameterGradientBytes: width * elementBytes },
+    ];
+  }
+  return [
+    {
+      inputs: [input],
+      output,
+      bytes,
+      saves: [input],
+      savedBytes: 2 * rows * wideBytes,
+      parameterGradientBytes: 2 * width * elementBytes,
+    },
+  ];
 }
 
 function rmsNorm(input: string, output: string, rows: number, width: number, batch: BatchShape): UnitOp[] {
@@ -241,11 +271,12 @@ function languageHead(rows: number, width: number, vocabulary: number, batch: Ba
 }
 
 /** Under tensor parallelism the loss keeps the probabilities of this rank's part of the vocabulary: logits are never gathered. */
-function cutHead(rows: number, width: number, columns: number, { elementBytes: size, wideBytes }: BatchShape): UnitOp {
+function cutHead(rows: number, width: number, columns: number, batch: BatchShape): UnitOp {
+  const { elementBytes: size, wideBytes, blocks = null } = batch;
   const logits = rows * columns;
   const casts = size !== wideBytes;
   const weight = columns * width;
-  return {
+  const op = {
     inputs: ['normed'],
     output: 'loss',
     bytes: wideBytes,
@@ -257,4 +288,5 @@ function cutHead(rows: number, width: number, columns: number, { elementBytes: s
     parameterGradientBytes: weight * size,
     macs: rows * weight,
   };
+  return blocks === null ? op : inBlocks(op, [rows, width, columns], size, blocks, false);
 }

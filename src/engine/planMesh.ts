@@ -95,7 +95,7 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
 
 /** `config` with nothing of its own mesh left. */
 function changedBy({ parallel, train, memory }: ConfigInput, dp: number, config: Config): Config {
-  const alone = { pp: 1, tp: 1, sp: 1, ep: 1, zero: 0 };
+  const alone = { pp: 1, tp: 1, tensor: '1d', depth: null, sp: 1, ep: 1, zero: 0 };
   return {
     ...config,
     parallel: { ...config.parallel, ...alone, ...parallel, dp } as Config['parallel'],
@@ -105,9 +105,11 @@ function changedBy({ parallel, train, memory }: ConfigInput, dp: number, config:
 }
 
 /** The sections of a configuration that ask for a mesh, and only what differs from their defaults. */
-function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory }: Config): ConfigInput {
+function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory, parallel }: Config): ConfigInput {
   const { dp, pp, tp, sp, ep = 1, zero, recompute, statesOnHost, sequences, microBatches } = mesh;
   const above = Object.entries({ pp, tp, sp, ep }).filter(([, degree]) => degree > 1);
+  // The formulas know 1D.
+  const tensor = parallel.tensor === '1d' ? {} : { tensor: '1d' as const, depth: null };
   const sequence = sp > 1 ? { sequence: mesh.sequenceMode ?? ('heads' as const) } : {};
   // What the formulas take: sums once a step where whole gradients are kept anyway, activations of one micro-batch at a time.
   const reduce = microBatches > 1 && zero <= 1 && dp * sp * ep > 1 ? { reduce: 'last' as const } : {};
@@ -117,7 +119,7 @@ function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory }: Conf
     ? { gpu: cluster.gpuBytes, cpu: memory.cpu === 'auto' ? cluster.hostBytes : memory.cpu }
     : {};
   return {
-    parallel: { ...Object.fromEntries(above), ...sequence, ...(zero > 0 ? { zero } : {}), ...reduce },
+    parallel: { ...Object.fromEntries(above), ...tensor, ...sequence, ...(zero > 0 ? { zero } : {}), ...reduce },
     train: { batchSize: sequences * dp * ep, accumulate: microBatches },
     memory: { activations: recompute ? 'recompute' : 'keep', ...budgets, ...accumulation },
   };

@@ -16,6 +16,8 @@ export interface UnitOp {
   /** What backward reads again, by name, and what it keeps beside: statistics, masks. */
   readonly saves?: readonly string[];
   readonly savedBytes?: number;
+  /** What else it made that stays until the unit's forward returns. */
+  readonly heldBytes?: number;
   /** Held only while the operator runs. */
   readonly forwardWork?: number;
   readonly backwardWork?: number;
@@ -64,6 +66,7 @@ export function unitCost(
     ...op,
     bytes: block(op.bytes),
     savedBytes: block(op.savedBytes ?? 0),
+    heldBytes: block(op.heldBytes ?? 0),
     forwardWork: block(op.forwardWork ?? 0),
     backwardWork: block(op.backwardWork ?? 0),
     parameterGradientBytes: block(op.parameterGradientBytes ?? 0),
@@ -109,7 +112,7 @@ function walkForward(
   let beside = 0;
   let passing = 0;
   for (const op of list) {
-    live += op.bytes + (op.savedBytes ?? 0);
+    live += op.bytes + (op.savedBytes ?? 0) + (op.heldBytes ?? 0);
     peakBytes = Math.max(peakBytes, live + (op.forwardWork ?? 0));
     if (op.macs === undefined) traffic += op.bytes + inputBytes(op, sizes);
     if (graph) beside += op.savedBytes ?? 0;

@@ -5,7 +5,7 @@
  */
 import type { Config } from '../config/index.ts';
 import { expertParameters } from '../dist/experts/index.ts';
-import { type LinePlace, lineLayers, type MeshLayout, plannedGroup } from '../dist/index.ts';
+import type { MeshLayout } from '../dist/index.ts';
 import {
   layOutPipeline,
   mostMessages,
@@ -25,12 +25,13 @@ import {
   shardElements,
   shardedVolume,
 } from '../dist/zero/index.ts';
-import { type BuiltModel, buildModel } from '../models/index.ts';
-import { type AnyModule, type Parameter, type Pass, type Unit, withLayers } from '../nn/index.ts';
+import type { BuiltModel } from '../models/index.ts';
+import type { AnyModule, Parameter, Pass, Unit } from '../nn/index.ts';
 import type { SequenceModel } from '../nn/sequence.ts';
 import type { VisitOrder } from '../offload/store.ts';
 import { reduceWhen } from './placement.ts';
 import type { SharedSequence } from './planAttention.ts';
+import { type TensorDivision, tensorDivision } from './planTensor.ts';
 import type { UpdateSchedule } from './updateSchedule.ts';
 
 export interface RankPart {
@@ -47,7 +48,7 @@ export interface RankPart {
   readonly share: SharedSequence | null;
   /** Ranks that the experts are spread over. */
   readonly expertRanks: number;
-  readonly tensor: number;
+  readonly tensor: TensorDivision;
   /** The pipeline's order of visits; null without one. */
   readonly order: VisitOrder | null;
   /** Whether its store moves chunks. */
@@ -77,15 +78,6 @@ export interface PartOptions {
   readonly moves: boolean;
 }
 
-/** The model as a rank of a line of `tensor` builds it: the first, whose part of an uneven vocabulary is the largest. */
-export const buildCut =
-  (tensor: number): typeof buildModel =>
-  (settings) => {
-    if (tensor === 1) return buildModel(settings);
-    const place: LinePlace = { kind: '1d', groups: { line: plannedGroup('tp', tensor) } };
-    return withLayers(lineLayers(place), () => buildModel(settings));
-  };
-
 export function planPipeline(
   { built, units }: Pick<PartOptions, 'built' | 'units'>,
   { parallel, train }: Config,
@@ -103,7 +95,8 @@ export function partOf(options: PartOptions, at: number): RankPart {
   const { config, layout, units, pipeline, built, updates, elementBytes, wideBytes } = options;
   const groupIn = (parameter: Parameter): number => updates.groupOf(parameter);
   const { train, data } = config;
-  const { dp, tp, sp, ep } = layout.degrees;
+  const { dp, sp, ep } = layout.degrees;
+  const tensor = tensorDivision(config.parallel);
   const own =
     pipeline === null
       ? units
@@ -112,16 +105,16 @@ export function partOf(options: PartOptions, at: number): RankPart {
           units,
           pipeline.stagesOf[at]!.map((stage) => pipeline.stages[stage]!),
         ).units;
-  const sequences = train.batchSize / (dp * ep);
+  const sequences = train.batchSize / (dp * ep * tensor.rows);
   const length = data.sequenceLength / sp;
   const share = sp === 1 ? null : { mode: config.parallel.sequence, parts: sp };
-  const edgeBytes = sequences * length * widthOf(built) * elementBytes;
+  const edgeBytes = (sequences * length * widthOf(built) * elementBytes) / tensor.width;
   const order =
     pipeline === null
       ? null
       : { visits: visitsOf(pipeline, at), besideBytes: () => mostMessages(pipeline, at) * edgeBytes };
   const batch = { sequences, length, share, expertRanks: ep };
-  const common = { ...batch, units: own, tensor: tp, order, groupIn, moves: options.moves };
+  const common = { ...batch, units: own, tensor, order, groupIn, moves: options.moves };
   const experts = ep === 1 ? new Set<Parameter>() : expertParameters(built.model as AnyModule);
   const isExpert = (parameter: Parameter): boolean => experts.has(parameter);
   const divided = dividedPart(options, own, order, isExpert);

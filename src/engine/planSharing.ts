@@ -7,6 +7,7 @@ import { type MeshLayout, plannedGroup } from '../dist/index.ts';
 import { copiesOfHeads, refuseOptions, shareSequence } from '../dist/sequence/index.ts';
 import type { BuiltModel, MixtureConfig } from '../models/index.ts';
 import type { AnyModule } from '../nn/index.ts';
+import { tensorDivision } from './planTensor.ts';
 
 export interface AttentionSizes {
   readonly heads: number;
@@ -38,11 +39,12 @@ export const mixtureOf = ({ model }: BuiltModel): MixtureConfig | null =>
  * cannot be cut, heads that cannot be dealt out, what a mode does not know, experts that do not divide, a model without any.
  */
 export function sharePlanned(built: BuiltModel, { data, parallel }: Config, layout: MeshLayout): void {
-  const { sp, ep, tp } = layout.degrees;
+  const { sp, ep } = layout.degrees;
+  const { inside } = tensorDivision(parallel);
   if (sp > 1) {
     shareSequence(parallel.sequence, plannedGroup('sp', sp)).runs(data.sequenceLength / sp);
     const { heads, keyValueHeads, dropout, window } = attentionSizes(built);
-    if (parallel.sequence === 'heads') copiesOfHeads(heads / tp, keyValueHeads / tp, sp);
+    if (parallel.sequence === 'heads') copiesOfHeads(heads / inside, keyValueHeads / inside, sp);
     if (parallel.sequence === 'ring') refuseOptions('ring', { causal: true, dropout, window }, ['dropout', 'window']);
   }
   if (ep === 1) return;

@@ -97,7 +97,7 @@ export function stepTime(
   };
 }
 
-const isTensor = ({ what }: Traffic): boolean => what === 'activations';
+const isTensor = ({ what }: Traffic): boolean => what === 'activations' || what === 'blocks';
 const isSequence = ({ what }: Traffic): boolean =>
   what === 'keys and values' || what === 'gradients of keys and values' || what === 'heads' || what === 'loss';
 const isExpert = ({ what }: Traffic): boolean => what === 'rows' || what === 'row counts' || what === 'loads';

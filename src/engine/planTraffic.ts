@@ -4,6 +4,7 @@ import { type Axis, axes, type CollectiveName, type MeshLayout } from '../dist/i
 import { type PipelineLayout, rankOfStage } from '../dist/pipeline/index.ts';
 import { copiesOfHeads } from '../dist/sequence/index.ts';
 import { allReduceReceives } from '../dist/tensor/counts.ts';
+import { receivedIn } from '../dist/tensor/index.ts';
 import { type DataVolume, type Flat, layFlats, shardElements } from '../dist/zero/index.ts';
 import type { BuiltModel } from '../models/index.ts';
 import type { Parameter, Unit } from '../nn/index.ts';
@@ -16,6 +17,7 @@ export interface Traffic {
   readonly along: readonly Axis[];
   readonly what:
     | 'activations'
+    | 'blocks'
     | 'stage edges'
     | 'tied gradients'
     | 'keys and values'
@@ -32,8 +34,8 @@ export interface Traffic {
     | 'norms'
     | 'shard norms'
     | 'expert norms';
-  /** As the group's counters name it. */
-  readonly collective: CollectiveName;
+  /** As the group's counters name it; `blocks`: several kinds, in the groups of rows, columns and edges. */
+  readonly collective: CollectiveName | 'blocks';
   /** Received by one rank in a step. */
   readonly bytes: number;
   readonly messages: number;
@@ -136,14 +138,14 @@ interface SequenceBytes {
 }
 
 /** A block's attention for one micro-batch: what comes by or is exchanged, and gradients that are scattered. */
-function sequenceBytesOf(unit: Unit, { built, layout, part, elementBytes, wideBytes }: TrafficInput): SequenceBytes {
+function sequenceBytesOf(unit: Unit, { built, part, elementBytes, wideBytes }: TrafficInput): SequenceBytes {
   const { share } = part;
   if (share === null || kindOf(unit, built) !== 'block') {
     return { around: 0, scattered: 0, messages: 0 };
   }
-  const { tp } = layout.degrees;
   const { heads, keyValueHeads, headSize } = attentionSizes(built);
-  const own = { heads: heads / tp, keyValueHeads: keyValueHeads / tp };
+  const { inside } = part.tensor;
+  const own = { heads: heads / inside, keyValueHeads: keyValueHeads / inside };
   const copies = share.mode === 'heads' ? copiesOfHeads(own.heads, own.keyValueHeads, share.parts) : 1;
   const shape = { rows: part.sequences * part.length, headSize, copies, ...own };
   const volume = sharedAttentionVolume(share.mode, share.parts, shape);
@@ -251,6 +253,11 @@ export function tensorBytesOf(unit: Unit, input: TrafficInput): number {
   const { tp } = layout.degrees;
   if (tp === 1) return 0;
   const rows = part.sequences * part.length;
+  const forwards = forwardsOf(unit);
+  if (part.tensor.blocks !== null) {
+    const { forward, backward, wideForward, wideBackward } = receivedIn(unit.module, rows * part.tensor.rows);
+    return (forwards * forward + backward) * elementBytes + (forwards * wideForward + wideBackward) * wideBytes;
+  }
   const mixture = mixtureOf(built);
   const shape = {
     rows,
@@ -260,8 +267,7 @@ export function tensorBytesOf(unit: Unit, input: TrafficInput): number {
   };
   const kind = kindOf(unit, built);
   const { forward, backward, wide } = tensorUnitVolume(kind, tp, shape);
-  const times = forwardsOf(unit);
-  return (times * forward + backward) * elementBytes + times * wide * wideBytes;
+  return (forwards * forward + backward) * elementBytes + forwards * wide * wideBytes;
 }
 
 function tensorTraffic(input: TrafficInput): Traffic {
@@ -269,11 +275,18 @@ function tensorTraffic(input: TrafficInput): Traffic {
   const bytes = part.units.reduce((sum, unit) => sum + tensorBytesOf(unit, input), 0);
   return {
     along: ['tp'],
-    what: 'activations',
-    collective: 'allReduce',
+    ...(part.tensor.blocks === null
+      ? { what: 'activations', collective: 'allReduce' }
+      : { what: 'blocks', collective: 'blocks' }),
     bytes: bytes * microBatches,
-    messages: 4 * part.units.length * microBatches,
+    messages: tensorMessages(part) * microBatches,
   };
+}
+
+/** Forward and backward of a micro-batch. */
+function tensorMessages({ units, tensor }: RankPart): number {
+  if (tensor.blocks === null) return 4 * units.length;
+  return units.reduce((sum, unit) => sum + receivedIn(unit.module, tensor.ranks).messages, 0);
 }
 
 /** All parts of the model learn all squared norms, and how many numbers were bad: two doubles a parameter. */
@@ -299,7 +312,7 @@ function edgeTraffic({ pipeline, at, part, microBatches, built, elementBytes }: 
     (sum, stage) => sum + (elsewhere(stage - 1) ? 1 : 0) + (elsewhere(stage + 1) ? 1 : 0),
     0,
   );
-  const bytes = part.sequences * part.length * widthOf(built) * elementBytes;
+  const bytes = (part.sequences * part.length * widthOf(built) * elementBytes) / part.tensor.width;
   const messages = edges * microBatches;
   return { along: ['pp'], what: 'stage edges', collective: 'receive', bytes: messages * bytes, messages };
 }
@@ -338,11 +351,11 @@ export function layerTraffic(input: TrafficInput): LayerTraffic | null {
 }
 
 /** Seconds of a step in which attention computes while keys and values go around: forward once or twice, backward 2.5 times as much. */
-export function besideRing({ part, built, layout, microBatches }: TrafficInput, computeFlops: number): number {
+export function besideRing({ part, built, microBatches }: TrafficInput, computeFlops: number): number {
   const { share } = part;
   if (share?.mode !== 'ring') return 0;
   const { heads, headSize } = attentionSizes(built);
-  const macs = (part.sequences * heads * headSize * part.length ** 2 * share.parts) / layout.degrees.tp;
+  const macs = (part.sequences * heads * headSize * part.length ** 2 * share.parts) / part.tensor.inside;
   const times = part.units
     .filter((unit) => kindOf(unit, built) === 'block')
     .reduce((sum, unit) => sum + forwardsOf(unit) + 2.5, 0);

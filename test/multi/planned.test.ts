@@ -14,6 +14,11 @@ import type { PlannedCase, PlannedResult } from './scripts/planned.ts';
 
 type Results = Readonly<Record<string, PlannedResult>>;
 
+const tiedOf = <Model extends { readonly config: object }>(model: Model) => ({
+  ...model,
+  config: { ...model.config, tie_word_embeddings: true },
+});
+
 const gpt2 = {
   architecture: 'gpt2' as const,
   config: {
@@ -75,7 +80,7 @@ const mixtral = {
 const evenly = { ...mixtral, config: { ...mixtral.config, router_aux_loss_coef: 0 } };
 
 /** So does what ranks tell of 41 norms, but not of 40. */
-const tied = { ...evenly, config: { ...evenly.config, tie_word_embeddings: true } };
+const tied = tiedOf(evenly);
 
 /** Bytes received by the rank at each place of the pipeline, as the counters name them. */
 function expectedOf({ parts }: ClusterSummary): Record<string, number>[] {
@@ -180,6 +185,15 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
     const tiers = { gpu: '64MiB', cpu: '64MiB', policy: 'static', static: { gpuParameters: 0.4 } } as const;
     await compare(4, [
       { name: 'zero 3 x tp', config: configOf({ parallel: { tp: 2, zero: 3 } }) },
+      { name: '2d', config: configOf({ model: tiedOf(gpt2), parallel: { tp: 4, tensor: '2d' } }) },
+      {
+        name: '2d, head norms, recomputed, tiers',
+        config: configOf({
+          model: tiedOf(qwen),
+          parallel: { tp: 4, tensor: '2d' },
+          memory: { ...tiers, activations: 'recompute' },
+        }),
+      },
       { name: 'zero 3 x pp', config: configOf({ parallel: { pp: 2, zero: 3 }, memory: tiers }) },
       {
         name: 'zero 1 x interleaved',
@@ -196,6 +210,23 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
       { name: 'zero 3 x ep', config: configOf({ model: evenly, parallel: { ep: 2, zero: 3 } }) },
       { name: 'ep x tp', config: configOf({ model: tied, parallel: { ep: 2, tp: 2 } }) },
       { name: 'ep x sp', config: configOf({ model: evenly, parallel: { ep: 2, sp: 2, zero: 2 } }) },
+    ]);
+  });
+
+  it('and of 8 ranks with blocks', async () => {
+    const model = tiedOf(gpt2);
+    await compare(8, [
+      { name: '2.5d', config: configOf({ model, parallel: { tp: 8, tensor: '2.5d', depth: 2 } }) },
+      {
+        name: '3d, recomputed',
+        config: configOf({
+          model: tiedOf(qwen),
+          parallel: { tp: 8, tensor: '3d' },
+          memory: { activations: 'recompute' },
+        }),
+      },
+      { name: 'zero 1 x 2d', config: configOf({ model, parallel: { dp: 2, tp: 4, tensor: '2d', zero: 1 } }) },
+      { name: 'pp x 2d', config: configOf({ model, parallel: { pp: 2, tp: 4, tensor: '2d' } }) },
     ]);
   });
 });

@@ -1,7 +1,7 @@
 /** The head's backward follows its forward: where its graph is small it is kept, whatever `memory.activations` says of all units. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/index.ts';
-import { buildCut } from '../../src/engine/planRank.ts';
+import { buildCut } from '../../src/engine/planTensor.ts';
 import { type LanguageModel, Llama, type TokenBatch } from '../../src/models/index.ts';
 import { type AnyModule, Module } from '../../src/nn/index.ts';
 import { crossEntropy } from '../../src/nn/losses.ts';
@@ -72,8 +72,8 @@ describe.each(Object.entries(models))('%s', (_name, build) => {
 
 it('a head that is cut over ranks keeps probabilities in its graph, and is computed again', () => {
   const settings = { architecture: 'llama', config: { hidden_size: 64, num_attention_heads: 4, num_hidden_layers: 2 } };
-  const policyOf = (tensor: number) => {
-    const unit = buildCut(tensor)(settings).model.head.asUnit!;
+  const policyOf = (tp: number) => {
+    const unit = buildCut({ tp, tensor: '1d', depth: null })(settings).model.head.asUnit!;
     unit.follow('recompute');
     return unit.activations;
   };

@@ -4,6 +4,7 @@
  * head's loss is that of the whole batch on every rank.
  */
 import {
+  type AnyModule,
   Dropout,
   type EmbeddingLayer,
   type FeatureCut,
@@ -17,24 +18,39 @@ import {
   randomKeys,
 } from '../../nn/index.ts';
 import { ops, type Tensor } from '../../tensor/index.ts';
+import type { Group } from '../group.ts';
 import { type Blocks, blocksOf, type LinearBlocks } from './blocks.ts';
 import { requireUnits } from './featureCut.ts';
 import { HeadNorm } from './headNorm.ts';
 import { joinTensor, type Layout, numberIn, rangeOf, type Sharded } from './layout.ts';
 import type { CubePlace, DeepPlace, SquarePlace } from './places.ts';
+import { addReceived, layerCounts, nothingReceived, type Received, sharedReceived } from './received.ts';
 import { rowsOf } from './support.ts';
 
 type Layer = Module<[Sharded], Sharded> & { readonly weight: Parameter; readonly bias?: Parameter | null };
+
+/** What a layer receives from other ranks, by the tokens of a whole micro-batch. */
+type Count = (tokens: number) => Received;
+
+/** Of all layers below `module`, used once each. */
+export function receivedIn(module: AnyModule, tokens: number): Received {
+  return Array.from(module.namedModules()).reduce(
+    (sum, [, each]) => ('received' in each ? addReceived(sum, (each.received as Count)(tokens)) : sum),
+    nothingReceived,
+  );
+}
 
 /** A layer of blocks between plain tensors: what they are blocks of is known from the place. */
 class BlockLayer extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
   readonly bias: Parameter | null;
+  readonly received: Count;
   readonly #layer: Layer;
   readonly #layoutOf: (x: Tensor) => Layout;
 
-  constructor(layer: Layer, layoutOf: (x: Tensor) => Layout) {
+  constructor(layer: Layer, layoutOf: (x: Tensor) => Layout, received: Count) {
     super();
+    this.received = received;
     this.weight = layer.weight;
     this.bias = layer.bias ?? null;
     this.#layer = layer;
@@ -43,6 +59,15 @@ class BlockLayer extends Module<[Tensor], Tensor> {
 
   forward(x: Tensor): Tensor {
     return this.#layer.forward({ tensor: x, layout: this.#layoutOf(x) }).tensor;
+  }
+}
+
+class BlockHeadNorm extends HeadNorm {
+  readonly received: Count;
+
+  constructor(size: number, epsilon: number, groups: readonly Group[]) {
+    super(size, epsilon, groups);
+    this.received = () => sharedReceived(size, groups);
   }
 }
 
@@ -76,11 +101,13 @@ function ownRows(x: Tensor, cut: readonly string[], { groups }: Blocks): Sharded
 class BlockVocabulary extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
   readonly isTable = true;
+  readonly received: Count;
   readonly #blocks: Blocks;
   readonly #layer: Layer;
 
-  constructor(blocks: Blocks, layer: Layer) {
+  constructor(blocks: Blocks, layer: Layer, received: Count) {
     super();
+    this.received = received;
     this.weight = layer.weight;
     this.#blocks = blocks;
     this.#layer = layer;
@@ -98,11 +125,13 @@ class BlockVocabulary extends Module<[Tensor], Tensor> {
 class BlockTable extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
   readonly isTable = true;
+  readonly received: Count;
   readonly #blocks: Blocks;
   readonly #layer: Layer;
 
-  constructor(blocks: Blocks, layer: Layer) {
+  constructor(blocks: Blocks, layer: Layer, received: Count) {
     super();
+    this.received = received;
     this.weight = layer.weight;
     this.#blocks = blocks;
     this.#layer = layer;
@@ -119,12 +148,14 @@ type LossLayer = Layer & { loss(x: Sharded, targets: Sharded): Tensor };
 
 class BlockHead extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
+  readonly received: Count;
   readonly #blocks: Blocks;
   readonly #layer: LossLayer;
   readonly #vocabulary: number;
 
-  constructor(blocks: Blocks, layer: LossLayer, vocabulary: number) {
+  constructor(blocks: Blocks, layer: LossLayer, vocabulary: number, received: Count) {
     super();
+    this.received = received;
     this.weight = layer.weight;
     this.#blocks = blocks;
     this.#layer = layer;
@@ -156,15 +187,18 @@ export function blockLayers(place: SquarePlace | DeepPlace | CubePlace): LayerFa
   const blocks = blocksOf(place);
   const { groups } = blocks;
   const branch = numberIn(groups);
+  const counts = layerCounts(place);
   const ranks = Object.values(groups).reduce((product, { size }) => product * size, 1);
   const over = `an edge of ${place.edge} (${place.kind}, tp ${ranks})`;
   const linear = (inFeatures: number, outFeatures: number, cut: FeatureCut, options: LinearBlocks): LinearLayer => {
     requireUnits(cut.along === 'out' ? outFeatures : inFeatures, cut, place.edge, over);
     const given = cut.along === 'out' && cut.sections !== undefined ? { ...options, sections: cut.sections } : options;
     const layer = blocks.linear(cut.along, inFeatures, outFeatures, given);
-    return new BlockLayer(layer, cut.along === 'out' ? blocks.between : blocks.inside);
+    const count: Count = (tokens) => counts.linear(tokens, inFeatures, outFeatures, layer.bias !== null);
+    return new BlockLayer(layer, cut.along === 'out' ? blocks.between : blocks.inside, count);
   };
-  const norm = (layer: Layer): NormLayer => new BlockLayer(layer, blocks.between);
+  const norm = (layer: Layer, width: number, centred: boolean): NormLayer =>
+    new BlockLayer(layer, blocks.between, (tokens) => counts.norm(tokens, width, centred));
   return {
     linear(inFeatures, outFeatures, { init, biasInit, bias }, cut) {
       return linear(inFeatures, outFeatures, cut, {
@@ -178,15 +212,20 @@ export function blockLayers(place: SquarePlace | DeepPlace | CubePlace): LayerFa
       linear(inFeatures, outFeatures, cut, { stored: 'in-out', init, biasInit }),
     enter: (x) => x,
     drawApart: (body) => randomKeys.apart(branch, body),
-    headNorm: (size, epsilon) => new HeadNorm(size, epsilon, Object.values(groups)),
-    layerNorm: (width, epsilon) => norm(blocks.layerNorm(width, epsilon)),
-    rmsNorm: (width, epsilon) => norm(blocks.rmsNorm(width, epsilon)),
+    headNorm: (size, epsilon) => new BlockHeadNorm(size, epsilon, Object.values(groups)),
+    layerNorm: (width, epsilon) => norm(blocks.layerNorm(width, epsilon), width, true),
+    rmsNorm: (width, epsilon) => norm(blocks.rmsNorm(width, epsilon), width, false),
     dropout: (probability) => new BlockDropout(probability, branch),
     embedding: (vocabulary, width, init): EmbeddingLayer =>
-      new BlockVocabulary(blocks, blocks.vocabulary(vocabulary, width, init)),
-    table: (rows, width, init): EmbeddingLayer => new BlockTable(blocks, blocks.table(rows, width, init)),
-    head: (width, vocabulary, { init, weight }: HeadOptions): HeadLayer =>
-      new BlockHead(blocks, blocks.head(width, vocabulary, weight === null ? { init } : { init, weight }), vocabulary),
+      new BlockVocabulary(blocks, blocks.vocabulary(vocabulary, width, init), (tokens) =>
+        counts.vocabulary(tokens, vocabulary, width),
+      ),
+    table: (rows, width, init): EmbeddingLayer =>
+      new BlockTable(blocks, blocks.table(rows, width, init), () => counts.table(rows, width)),
+    head(width, vocabulary, { init, weight }: HeadOptions): HeadLayer {
+      const layer = blocks.head(width, vocabulary, weight === null ? { init } : { init, weight });
+      return new BlockHead(blocks, layer, vocabulary, (tokens) => counts.head(tokens, vocabulary, width));
+    },
     blocks: { rows: blocks.rowParts, width: place.edge },
   };
 }

@@ -1,4 +1,4 @@
-export { blockLayers } from './blockLayers.ts';
+export { blockLayers, receivedIn } from './blockLayers.ts';
 export * from './cube.ts';
 export {
   addSharded,
@@ -16,5 +16,7 @@ export { lineLayers } from './lineLayers.ts';
 export * from './oneD.ts';
 export * from './operators.ts';
 export * from './places.ts';
+export { plannedPlace } from './plannedPlace.ts';
+export type { Received } from './received.ts';
 export * from './square.ts';
 export * from './volumes.ts';

@@ -35,7 +35,16 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   const context = launch({ ...config, memory: { ...config.memory, ...own } });
   const mesh = joinMesh(context, communicator);
   const ranks = dataRanks(context);
+  // Of rows, columns and edges: what they do counts as one.
+  const edges: Group[] = [];
+  const split = communicator.split;
+  communicator.split = (name, parts) => {
+    const group = split.call(communicator, name, parts);
+    if (name.startsWith('tp ')) edges.push(group!);
+    return group;
+  };
   const built = underTensorParallel(context, () => buildModel(context.config.model as ModelSettings));
+  communicator.split = split;
   const model = built.model as unknown as Module<[TokenBatch], Tensor>;
   const plans: PlanSummary[] = [];
   const engine: Engine<TokenBatch, Tensor> = initialize({
@@ -63,7 +72,7 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
   };
   // The first one learns the order; every later one is like the second.
   step();
-  for (const group of Object.values(groups)) group.resetCounters();
+  for (const group of [...Object.values(groups), ...edges]) group.resetCounters();
   // Before each step stores agree on how they go through it, in a few numbers: that is no part of a plan.
   const agreed: Record<string, number> = {};
   const { store } = engine;
@@ -81,6 +90,8 @@ function measure(communicator: Communicator, { config }: PlannedCase): PlannedRe
     const own = bytes - (agreed[name] ?? 0);
     if (own > 0) received[name] = own;
   }
+  const inBlocks = edges.flatMap((group) => Object.values<CollectiveCounter>(group.counters()));
+  if (edges.length > 0) received['tp blocks'] = inBlocks.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
   const made = plans.at(-1);
   const homes = made === undefined ? null : { parameters: made.parameters, states: made.states };
   for (const batch of batches) freeBatch(batch);
