@@ -37,38 +37,38 @@ test('three axes: what each rank keeps and receives, and what a step waits for',
     16 ranks: dp 4 x pp 2 x tp 2, ZeRO 1, 1f1b
     8 micro-batches of 8 sequences of 4096 tokens a step over all ranks (262K tokens), activations recomputed
 
-    It fits: 3.62 s a step, 72.3K tokens/s, limited by computing.
+    It fits: 3.48 s a step, 75.3K tokens/s, limited by computing.
 
     Memory of each rank
                      budget   at rest    at peak   of budget                    units
-      pp 0   GPU   80.0 GiB   6.5 GiB   25.2 GiB         32%   embedding to blocks.15
-      pp 1   GPU   80.0 GiB   6.5 GiB   30.2 GiB         38%        blocks.16 to head
+      pp 0   GPU   80.0 GiB   6.9 GiB   26.4 GiB         33%   embedding to blocks.16
+      pp 1   GPU   80.0 GiB   6.2 GiB   29.1 GiB         36%        blocks.17 to head
 
     What lives where, on each rank
                                          pp 0       pp 1
-      parameters                      957 MiB    957 MiB
-      optimizer states                5.6 GiB    5.6 GiB
-      gradients                       1.9 GiB    1.9 GiB
-      activations, work              16.8 GiB   21.8 GiB
-        of it whole, for all ranks   11.2 GiB   11.2 GiB
+      parameters                     1009 MiB    905 MiB
+      optimizer states                5.9 GiB    5.3 GiB
+      gradients                       2.0 GiB    1.8 GiB
+      activations, work              17.5 GiB   21.1 GiB
+        of it whole, for all ranks   11.8 GiB   10.6 GiB
       buffers                             0 B        0 B
 
     Received by each rank in a step
                                                                  pp 0       pp 1
-      tp: sums of activations and their gradients            49.0 GiB   48.5 GiB
+      tp: sums of activations and their gradients            52.0 GiB   45.5 GiB
       pp: activations and gradients at the edges of stages    512 MiB    512 MiB
       pp x tp: norms of all parts                             6.8 KiB    6.8 KiB
-      dp: parameters gathered                                 2.8 GiB    2.8 GiB
-      dp: gradients summed                                    5.6 GiB    5.6 GiB
-      dp: norms                                               2.8 MiB    2.8 MiB
+      dp: parameters gathered                                 3.0 GiB    2.7 GiB
+      dp: gradients summed                                    5.9 GiB    5.3 GiB
+      dp: norms                                               3.0 MiB    2.7 MiB
 
     Of one layer a rank receives 384 MiB for each micro-batch from its tensor group, 156 MiB each time its parameters are gathered, 312 MiB each time its gradients are summed over data ranks.
 
-    A step of 3.62 s
-      computing                                                       3.04 s   84%
-      sums in tensor groups of 2                                      122 ms    3%
-      data ranks, not hidden by computing                             121 ms    3%
-      the pipeline's bubble (14.9% of all ranks' time on its clock)   346 ms   10%
+    A step of 3.48 s
+      computing                                                       2.87 s   82%
+      sums in tensor groups of 2                                      130 ms    4%
+      data ranks, not hidden by computing                             128 ms    4%
+      the pipeline's bubble (11.2% of all ranks' time on its clock)   367 ms   11%
 
     Machine as described; what no flag gives is assumed
       400 TFLOP/s, GPU link 54 GB/s, host memory 160 GB/s, optimizer 4.3B parameters/s
