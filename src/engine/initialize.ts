@@ -20,6 +20,7 @@ import { setActivations } from './activations.ts';
 import { type Criterion, Engine } from './engine.ts';
 import type { Context } from './launch.ts';
 import { pipelineGroup } from './mesh.ts';
+import { orderAsked } from './microBatchOrder.ts';
 import { shareModel, withRule } from './modelParts.ts';
 import { sumsAgreement, writesFor } from './modelSums.ts';
 import { EnginePipeline } from './pipelining.ts';
@@ -129,7 +130,7 @@ export function initialize<Input = Tensor, Output = Tensor, Label = Tensor>(
     updates,
     criterion: pipeline === null ? (options.criterion ?? null) : null,
     units,
-    accumulation: pipeline === null ? config.memory.accumulation : 'horizontal',
+    accumulation: pipeline === null ? orderAsked(config.memory) : 'horizontal',
     ranks,
     taken,
     ...(pipeline === null ? {} : { pipeline }),

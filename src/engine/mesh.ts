@@ -2,6 +2,7 @@
 import { type Communicator, connect, type Group } from '../dist/index.ts';
 import { type Degrees, type Mesh, MeshLayout, makeMesh } from '../dist/mesh.ts';
 import type { Context } from './launch.ts';
+import { orderAsked } from './microBatchOrder.ts';
 import { asksForTiers } from './placement.ts';
 
 const known = new WeakMap<Context, Mesh>();
@@ -42,7 +43,7 @@ function sharedSettings({ config, dtype }: Context): unknown {
     schedule,
     parallel,
     // Where units communicate, ranks also watch their first micro-batch together, or none does.
-    memory: { accumulation: memory.accumulation, ...(inUnits > 1 ? { 'in tiers': asksForTiers(memory) } : {}) },
+    memory: { accumulation: orderAsked(memory), ...(inUnits > 1 ? { 'in tiers': asksForTiers(memory) } : {}) },
   };
 }
 

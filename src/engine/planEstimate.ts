@@ -29,6 +29,7 @@ import { type Dtype, dtypeBytes } from '../tensor/index.ts';
 import { setActivations } from './activations.ts';
 import { checkFits, tokenizerFor, withVocabulary } from './corpus.ts';
 import { launch } from './launch.ts';
+import { orderAsked } from './microBatchOrder.ts';
 import { asksForTiers, budgetsFor, diskFor, policyFor } from './placement.ts';
 import { cpuBlock, cudaBlock } from './planBlocks.ts';
 import type { RankPart } from './planRank.ts';
@@ -183,7 +184,8 @@ export function subjectOf(
   );
   const tiered = part?.moves ?? (machine.source === 'described' || asksForTiers(memory));
   // As the engine decides it: where nothing moves, nothing is saved.
-  const wanted = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && tiered);
+  const asked = orderAsked(memory);
+  const wanted = asked === 'vertical' || (asked === 'auto' && tiered);
   const vertical = wanted && train.accumulate > 1 && (part?.order ?? null) === null;
   const course = {
     microBatches: train.accumulate,

@@ -114,7 +114,8 @@ function settingsOf(mesh: Prediction['mesh'], cluster: Cluster, { memory, parall
   // What the formulas take: sums once a step where whole gradients are kept anyway, activations of one micro-batch at a time.
   const reduce = microBatches > 1 && zero <= 1 && dp * sp * ep > 1 ? { reduce: 'last' as const } : {};
   const hasTiers = statesOnHost || asksForTiers(memory);
-  const accumulation = hasTiers && microBatches > 1 && pp === 1 ? { accumulation: 'horizontal' as const } : {};
+  const accumulation =
+    hasTiers && recompute && microBatches > 1 && pp === 1 ? { accumulation: 'horizontal' as const } : {};
   const budgets = statesOnHost
     ? { gpu: cluster.gpuBytes, cpu: memory.cpu === 'auto' ? cluster.hostBytes : memory.cpu }
     : {};

@@ -29,6 +29,7 @@ import type { BuiltModel } from '../models/index.ts';
 import type { AnyModule, Parameter, Pass, Unit } from '../nn/index.ts';
 import type { SequenceModel } from '../nn/sequence.ts';
 import type { VisitOrder } from '../offload/store.ts';
+import { orderAsked } from './microBatchOrder.ts';
 import { reduceWhen } from './placement.ts';
 import type { SharedSequence } from './planAttention.ts';
 import { type TensorDivision, tensorDivision } from './planTensor.ts';
@@ -219,7 +220,8 @@ function plainVisits(
 ): { readonly unit: number; readonly pass: Pass }[] {
   const there = units.map(({ index }) => ({ unit: index, pass: 'forward' as const }));
   const back = units.map(({ index }) => ({ unit: index, pass: 'backward' as const })).reverse();
-  const vertical = memory.accumulation === 'vertical' || (memory.accumulation === 'auto' && moves);
+  const order = orderAsked(memory);
+  const vertical = order === 'vertical' || (order === 'auto' && moves);
   return Array.from({ length: vertical ? 1 : microBatches }, () => [...there, ...back]).flat();
 }
 

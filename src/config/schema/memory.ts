@@ -55,7 +55,7 @@ export const memorySchema = z
     accumulation: oneOf(['auto', 'horizontal', 'vertical'])
       .default('auto')
       .describe(
-        'Order over micro-batches: each through the whole model, or all of them through one unit before the next.',
+        'Order over micro-batches: each through the whole model, or all of them through one unit before the next. auto is vertical where parameters move between tiers and activations are not kept.',
       ),
     chunkSize: orWord('auto', bytes())
       .default('auto')

@@ -189,7 +189,7 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
 
       parallel: { zero: 1, reduce: last }
       train: { batchSize: 16, accumulate: 8 }
-      memory: { activations: keep, accumulation: horizontal }
+      memory: { activations: keep }
 
     Why
       dp 16 x pp 1 x tp 1 x sp 1 = 16 GPUs: 68.4 GiB of 80.0 GiB per GPU, 100.0 % of the step computes.
