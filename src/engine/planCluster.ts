@@ -14,6 +14,7 @@ import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
 import { asksForTiers } from './placement.ts';
 import {
+  checkPlanned,
   machineFor,
   type PlanMachine,
   type PlanRequest,
@@ -113,6 +114,7 @@ interface Job {
 async function layOutJob(config: Config, machine: PlanMachine, dtype: Dtype, ranks: number): Promise<Job> {
   const { parallel, train, memory } = config;
   const { dp, pp, tp, sp, ep, replicate, zero } = parallel;
+  checkPlanned(config, machine, dtype);
   const degrees: Degrees = { ...(dp === 'auto' ? {} : { dp }), pp, tp, sp, ep };
   const layout = new MeshLayout(ranks, degrees);
   const data = layout.degrees.dp * ep;

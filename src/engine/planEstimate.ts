@@ -34,6 +34,7 @@ import { asksForTiers, budgetsFor, diskFor, policyFor } from './placement.ts';
 import { cpuBlock, cudaBlock } from './planBlocks.ts';
 import type { RankPart } from './planRank.ts';
 import { type ComputeRates, estimateVisits } from './planVisits.ts';
+import { checkCompressedStates } from './precision/compressedAllowed.ts';
 import { updateScheduleFor } from './updateSchedule.ts';
 
 /** A machine with the rates that only an estimate needs. */
@@ -108,7 +109,13 @@ function withEstimates(machine: Machine): Machine & ComputeRates {
 export async function estimatePlan(config: Config, request: PlanRequest): Promise<PlanSubject> {
   const built = await plannedModel(config);
   const { machine, dtype } = machineFor(config, request);
+  checkPlanned(config, machine, dtype);
   return subjectOf(config, built, machine, dtype);
+}
+
+/** Throws what a run of this configuration would throw before it places anything. */
+export function checkPlanned(config: Config, { device }: Pick<PlanMachine, 'device'>, dtype: Dtype): void {
+  checkCompressedStates({ config, device, dtype }, { rule: config.optimizer.name });
 }
 
 /** The configuration's model, without memory. `build` may decide how its layers are made. */

@@ -72,7 +72,8 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
       const planned = await planOn(changedBy(settings, mesh.dp, config), machine, dtype, flags);
       leaders.push({ leader: { ...prediction, plannedSeconds: planned.summary.time.stepSeconds }, settings, planned });
     } catch (error) {
-      if (!isTierraError(error, 'E_PLAN')) throw error;
+      // Some meshes are not there for all settings, such as compressed states.
+      if (!isTierraError(error, 'E_PLAN') && !isTierraError(error, 'E_UNSUPPORTED')) throw error;
       first ??= error;
       refused.push({ mesh, reason: error.message });
     }

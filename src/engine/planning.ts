@@ -3,7 +3,7 @@ import type { Config } from '../config/index.ts';
 import { isTierraError } from '../core/errors.ts';
 import { fits, type Plan, planStep } from '../memory/index.ts';
 import { buildModel, type ModelSettings } from '../models/index.ts';
-import { estimatePlan, type PlanRequest, type PlanSubject, subjectOf } from './planEstimate.ts';
+import { checkPlanned, estimatePlan, type PlanRequest, type PlanSubject, subjectOf } from './planEstimate.ts';
 import { type PlanSummary, summarizePlan, withOtherWays } from './planSummary.ts';
 
 export interface Planned {
@@ -50,7 +50,20 @@ function otherWays(subject: PlanSubject): string[] {
       ways.push(`set train.batchSize: ${size}, which is a smaller batch, and memory.activations: recompute`);
     }
   }
+  const compressed: Config = { ...config, optimizer: { ...config.optimizer, states: 'compressed' } };
+  if (config.optimizer.states === 'exact' && isAllowed(subject, compressed) && works(compressed)) {
+    ways.push('set optimizer.states: compressed, which keeps moments in eight bits');
+  }
   return ways;
+}
+
+function isAllowed({ machine, dtype }: PlanSubject, config: Config): boolean {
+  try {
+    checkPlanned(config, machine, dtype);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function again({ machine, dtype, built }: PlanSubject, config: Config): PlanSubject {

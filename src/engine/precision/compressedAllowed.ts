@@ -4,7 +4,10 @@ import type { Context } from '../launch.ts';
 import { asksForTiers } from '../placement.ts';
 
 /** Throws `E_CONFIG` or `E_UNSUPPORTED` where `optimizer.states: compressed` is asked for and cannot be had. */
-export function checkCompressedStates({ config, dtype, device }: Context, { rule }: Optimizer): void {
+export function checkCompressedStates(
+  { config, dtype, device }: Pick<Context, 'config' | 'dtype' | 'device'>,
+  { rule }: Pick<Optimizer, 'rule'>,
+): void {
   if (config.optimizer.states !== 'compressed') return;
   const refuse = (code: 'E_CONFIG' | 'E_UNSUPPORTED', why: string, hint: string): never => {
     throw new TierraError(code, `optimizer.states: compressed ${why}`, { hint });
