@@ -107,7 +107,7 @@ const onEight = [
     mesh('gpt', { sp: 2, tp: 4, tensor: '2d' }),
     mesh('llama', { tp: 8, tensor: '2.5d', depth: 2 }, 'cpu'),
     mesh('gpt', { tp: 8, tensor: '3d' }),
-  ].map((each) => ({ ...each, steps: 6 })),
+  ].map((each) => ({ ...each, steps: 4 })),
 ];
 
 /** Layers of squares have copies, and so have norms on cubes. */
