@@ -216,7 +216,7 @@ describe.skipIf(!nativeIsBuilt())('tierra plan of several ranks', { timeout: 600
   it('and of 8 ranks with blocks', async () => {
     const model = tiedOf(gpt2);
     await compare(8, [
-      { name: '2.5d', config: configOf({ model, parallel: { tp: 8, tensor: '2.5d', depth: 2 } }) },
+      { name: '2.5d', config: configOf({ model: tiedOf(qwen), parallel: { tp: 8, tensor: '2.5d', depth: 2 } }) },
       {
         name: '3d, recomputed',
         config: configOf({
