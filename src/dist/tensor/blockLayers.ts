@@ -98,49 +98,43 @@ function ownRows(x: Tensor, cut: readonly string[], { groups }: Blocks): Sharded
   return { tensor: ops.contiguous(ops.slice(x, 0, begin, end)), layout: { shape: [x.elements], cuts: [cut] } };
 }
 
-class BlockVocabulary extends Module<[Tensor], Tensor> {
+/** Rows that are looked up. */
+abstract class BlockRows extends Module<[Tensor], Tensor> {
   readonly weight: Parameter;
   readonly isTable = true;
   readonly received: Count;
-  readonly #blocks: Blocks;
+  protected readonly blocks: Blocks;
+  /** Private to be no child of this module: its weight would have two names. */
   readonly #layer: Layer;
 
   constructor(blocks: Blocks, layer: Layer, received: Count) {
     super();
     this.received = received;
     this.weight = layer.weight;
-    this.#blocks = blocks;
+    this.blocks = blocks;
     this.#layer = layer;
   }
 
+  protected rowsOf(ids: Sharded): Tensor {
+    return this.#layer.forward(ids).tensor;
+  }
+}
+
+class BlockVocabulary extends BlockRows {
   /** ids `[b, t]` of a whole batch. */
   forward(ids: Tensor): Tensor {
-    const { rowParts, idCuts } = this.#blocks;
+    const { rowParts, idCuts } = this.blocks;
     const rows = Math.ceil(ids.size(0) / rowParts) * rowParts;
-    return this.#layer.forward(ownRows(filledUp(ids, rows, 0), idCuts, this.#blocks)).tensor;
+    return this.rowsOf(ownRows(filledUp(ids, rows, 0), idCuts, this.blocks));
   }
 }
 
 /** Positions, of which all ranks use the same. */
-class BlockTable extends Module<[Tensor], Tensor> {
-  readonly weight: Parameter;
-  readonly isTable = true;
-  readonly received: Count;
-  readonly #blocks: Blocks;
-  readonly #layer: Layer;
-
-  constructor(blocks: Blocks, layer: Layer, received: Count) {
-    super();
-    this.received = received;
-    this.weight = layer.weight;
-    this.#blocks = blocks;
-    this.#layer = layer;
-  }
-
+class BlockTable extends BlockRows {
   forward(ids: Tensor): Tensor {
-    const { rowParts, rowCuts } = this.#blocks;
+    const { rowParts, rowCuts } = this.blocks;
     const layout = { shape: [ids.elements * rowParts], cuts: [rowCuts] };
-    return this.#layer.forward({ tensor: ids, layout }).tensor;
+    return this.rowsOf({ tensor: ids, layout });
   }
 }
 
