@@ -19,7 +19,7 @@ export default defineConfig({
     // Many tests wait for processes or disks: two files at once also on two cores.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
-      project('unit', { testTimeout: 60_000, hookTimeout: 60_000, env: plain, ...shared }),
+      project('unit', { testTimeout: 180_000, hookTimeout: 180_000, env: plain, ...shared }),
       project('native', { testTimeout: 300_000, hookTimeout: 300_000, env }),
       project('multi', { testTimeout: 600_000, hookTimeout: 600_000, env, ...shared }),
       project('gpu', { testTimeout: 300_000, hookTimeout: 300_000 }),

@@ -69,7 +69,7 @@ test('a model on three tiers of a described machine: what fits where, how fast, 
       150 TFLOP/s, GPU link 25 GB/s, host memory 80 GB/s, optimizer 2.1B parameters/s, disk 7.0 GB/s in and 6.0 GB/s out (at once 3.2 GB/s and 3.2 GB/s)
     "
   `);
-}, 60_000);
+}, 180_000);
 
 test('a model that is too large is refused with its needs and the smallest changes that help', async () => {
   writeLarge(4);
@@ -80,7 +80,7 @@ test('a model that is too large is refused with its needs and the smallest chang
       The smallest change that makes it fit: raise memory.gpu to 32.7 GiB (now 24.0 GiB). Or: set train.batchSize: 2, which is a smaller batch.
     "
   `);
-}, 60_000);
+}, 180_000);
 
 test('what the hint proposes does fit', async () => {
   write('run.yaml', small);
@@ -102,7 +102,7 @@ test('what the hint proposes does fit', async () => {
     ...sets.flatMap((set) => ['--set', set]),
   ]);
   expect(other).toMatchObject({ code: 0, stderr: '' });
-}, 60_000);
+}, 180_000);
 
 test('--json gives numbers that add up, --out the plan they come from', async () => {
   write('run.yaml', small);
@@ -145,7 +145,7 @@ test('--json gives numbers that add up, --out the plan they come from', async ()
   const plan = JSON.parse(readFileSync('plan.json', 'utf8'));
   expect(plan).toMatchObject({ version: 1, mode: 'training', policy: 'auto' });
   expect(plan.forecast.stepSeconds).toBe(summary.stepSeconds);
-}, 60_000);
+}, 180_000);
 
 test.each([
   [['--pcie', 'fast'], 2, 'plan: --pcie: expected a number > 0, got "fast"'],

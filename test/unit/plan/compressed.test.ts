@@ -35,7 +35,7 @@ test('states take half the bytes and stay below the GPU; a model that is too lar
   const { code, stderr } = await runCli(['plan', 'run.yaml', ...machine]);
   expect(code).toBe(1);
   expect(stderr).toContain('set optimizer.states: compressed, which keeps moments in eight bits');
-}, 60_000);
+}, 180_000);
 
 test('what a run refuses is refused in its words', async () => {
   write('run.yaml', model(2));
@@ -44,4 +44,4 @@ test('what a run refuses is refused in its words', async () => {
   const cut = ['--ranks', '2', '--set', 'parallel.tp=2'];
   const ranks = await runCli(['plan', 'run.yaml', ...machine, ...compressed, ...cut]);
   expect(ranks.stderr).toContain('optimizer.states: compressed is not there yet under parallel.tp');
-}, 60_000);
+}, 180_000);

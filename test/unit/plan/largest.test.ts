@@ -30,7 +30,7 @@ test('the deepest model that fits is found, fits, and is the deepest', async () 
   const tooDeep = await runCli(['plan', 'run.yaml', ...machine]);
   expect(tooDeep.code).toBe(1);
   expect(tooDeep.stderr).toContain('is short by');
-}, 60_000);
+}, 180_000);
 
 test('as JSON, with what would be refused', async () => {
   write('run.yaml', model(2));
@@ -40,11 +40,11 @@ test('as JSON, with what would be refused', async () => {
   expect(largest.refused.parameters).toBeGreaterThan(1.05 * summary.parameters);
   expect(bound.seconds).toBeGreaterThan(0);
   expect(bound.seconds).toBeLessThanOrEqual(stepSeconds);
-}, 60_000);
+}, 180_000);
 
 test('a model of which not one layer fits is refused as without the flag', async () => {
   write('run.yaml', model(2));
   const { code, stderr } = await runCli(['plan', 'run.yaml', '--largest', '--gpu-memory', '1MiB', '--cpu', '1MiB']);
   expect(code).toBe(1);
   expect(stderr).toContain('gpu is short by');
-}, 60_000);
+}, 180_000);
