@@ -94,9 +94,9 @@ export async function planBestMesh(config: Config, request: PlanRequest, flags: 
   };
 }
 
-/** `config` with nothing of its own mesh left. */
+/** `config` with nothing of its own mesh left, where `settings` are those of another. */
 function changedBy({ parallel, train, memory }: ConfigInput, dp: number, config: Config): Config {
-  const alone = { pp: 1, tp: 1, tensor: '1d', depth: null, sp: 1, ep: 1, zero: 0 };
+  const alone = { pp: 1, tp: 1, sp: 1, ep: 1, zero: 0 };
   return {
     ...config,
     parallel: { ...config.parallel, ...alone, ...parallel, dp } as Config['parallel'],

@@ -61,7 +61,8 @@ function isAllowed({ machine, dtype }: PlanSubject, config: Config): boolean {
   try {
     checkPlanned(config, machine, dtype);
     return true;
-  } catch {
+  } catch (error) {
+    if (!isTierraError(error)) throw error;
     return false;
   }
 }

@@ -1,8 +1,5 @@
-import type { Machine } from './machine.ts';
+import { exactUpdateBytes, type Machine } from './machine.ts';
 import type { Lane } from './plan.ts';
-
-/** Memory traffic of an update per parameter, where the machine does not say it: bf16 gradient in, fp32 state in and out, bf16 out. */
-const exactTraffic = 28;
 
 /**
  * Bytes per second of each busy lane, in the order `read, write, toDevice, toHost, update`. Copies slow down when others run,
@@ -23,7 +20,10 @@ export class LaneRates {
     if (lane === 'write') return machine.toDisk.alone;
     if (lane === 'toDevice') return machine.toDevice.alone;
     if (lane === 'toHost') return machine.toHost.alone;
-    return Math.min(machine.hostUpdateParameters * (machine.hostUpdateBytes ?? exactTraffic), machine.hostDramBytes);
+    return Math.min(
+      machine.hostUpdateParameters * (machine.hostUpdateBytes ?? exactUpdateBytes),
+      machine.hostDramBytes,
+    );
   }
 
   /** The update lane's rate while it adds up gradients. */

@@ -19,7 +19,7 @@ export interface Machine {
   readonly toDisk: LinkRate;
   /** Parameters the host optimizer updates, on states as the run keeps them, when memory bandwidth is its own. */
   readonly hostUpdateParameters: number;
-  /** Bytes of host memory that such an update of a parameter reads and writes; default 28, those of exact states in bf16 training. */
+  /** Bytes of host memory that such an update of a parameter reads and writes; default `exactUpdateBytes`. */
   readonly hostUpdateBytes?: number;
   /** Bytes per second at which its threads add up gradients; default: as they update. */
   readonly hostSumBytes?: number;
@@ -112,6 +112,9 @@ export function describeMachine(flags: MachineFlags): Machine {
   };
 }
 
+/** Host memory traffic of an update of exact states in bf16 training, per parameter: gradient in, fp32 state in and out, weight out. */
+export const exactUpdateBytes = 28;
+
 /** Of the rate of exact updates, where neither is measured: what it was on two threads, in bench/results/2026-12-01-compressed-states.md. */
 const compressedShare = 0.67;
 
@@ -120,5 +123,5 @@ export const withCompressedStates = (machine: Machine): Machine => ({
   ...machine,
   hostUpdateParameters: machine.hostUpdateParameters * compressedShare,
   hostUpdateBytes: 16,
-  hostSumBytes: machine.hostUpdateParameters * 28,
+  hostSumBytes: machine.hostUpdateParameters * exactUpdateBytes,
 });

@@ -60,15 +60,7 @@ const configOf = (changes: ConfigInput): ConfigInput =>
 const mixtral = {
   architecture: 'mixtral' as const,
   config: {
-    hidden_size: 32,
-    intermediate_size: 48,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    head_dim: 8,
-    num_key_value_heads: 2,
-    vocab_size: 264,
-    max_position_embeddings: 16,
-    tie_word_embeddings: false,
+    ...qwen.config,
     num_local_experts: 4,
     num_experts_per_tok: 2,
     sliding_window: null,

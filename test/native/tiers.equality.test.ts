@@ -36,7 +36,7 @@ const scenarios: readonly Scenario[] = [
   scenario(
     'compressed states, a unit used twice',
     { ...compressed('bf16'), train: { accumulate: 2 } },
-    { model: () => new Twice(), chunkSize: 16 * 1024 },
+    { model: () => new Twice(), chunkSize: 8 * 1024 },
   ),
   scenario('SGD with momentum', { optimizer: { name: 'sgd', learningRate: 0.05 } }),
   scenario('Lion', { optimizer: { name: 'lion', learningRate: 1e-3 } }),

@@ -26,6 +26,7 @@ import { joinTensor, type Layout, numberIn, rangeOf, type Sharded } from './layo
 import type { CubePlace, DeepPlace, SquarePlace } from './places.ts';
 import { addReceived, layerCounts, nothingReceived, type Received, sharedReceived } from './received.ts';
 import { rowsOf } from './support.ts';
+import { filled } from './vocabulary.ts';
 
 type Layer = Module<[Sharded], Sharded> & { readonly weight: Parameter; readonly bias?: Parameter | null };
 
@@ -85,13 +86,6 @@ class BlockDropout extends Dropout {
   }
 }
 
-/** x `[b, t]` with rows of `value` behind it, so many that the ranks have equally many. */
-function filledUp(x: Tensor, rows: number, value: number): Tensor {
-  const missing = rows - x.size(0);
-  if (missing === 0) return x;
-  return ops.cat([x, ops.full([missing, x.size(1)], value, { dtype: x.dtype, device: x.device })], 0);
-}
-
 /** The rows that this rank has where the groups of `cut` share those of x `[b, ...]`. */
 function ownRows(x: Tensor, cut: readonly string[], { groups }: Blocks): Sharded {
   const { begin, end } = rangeOf(x.size(0), cut, groups, 'a batch');
@@ -125,7 +119,7 @@ class BlockVocabulary extends BlockRows {
   forward(ids: Tensor): Tensor {
     const { rowParts, idCuts } = this.blocks;
     const rows = Math.ceil(ids.size(0) / rowParts) * rowParts;
-    return this.rowsOf(ownRows(filledUp(ids, rows, 0), idCuts, this.blocks));
+    return this.rowsOf(ownRows(filled(ids, rows), idCuts, this.blocks));
   }
 }
 
@@ -167,8 +161,8 @@ class BlockHead extends Module<[Tensor], Tensor> {
 
   loss(hidden: Tensor, labels: Tensor): Tensor {
     const { rowParts, labelCuts } = this.#blocks;
-    const filled = filledUp(labels, hidden.size(0) * rowParts, -100);
-    return this.#layer.loss(this.#sharded(hidden), ownRows(filled, labelCuts, this.#blocks));
+    const known = filled(labels, hidden.size(0) * rowParts, -100);
+    return this.#layer.loss(this.#sharded(hidden), ownRows(known, labelCuts, this.#blocks));
   }
 
   #sharded(hidden: Tensor): Sharded {

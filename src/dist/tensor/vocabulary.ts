@@ -28,11 +28,11 @@ export function tableParameter(layout: Layout, initial: init.Initializer, groups
   return Parameter.part({ shape: layout.shape, ranges, copy: numberIn(groups, layout.cuts.flat()) }, initial);
 }
 
-/** A block with zeros for the rows that it lacks. */
-export function filled(block: Tensor, rows: number): Tensor {
-  const missing = rows - block.size(0);
-  if (missing === 0) return block;
-  return ops.cat([block, ops.zeros([missing, block.size(1)], { dtype: block.dtype, device: block.device })], 0);
+/** x `[n, m]` as `[rows, m]`, with `value` in the rows that it lacks. */
+export function filled(x: Tensor, rows: number, value = 0): Tensor {
+  const missing = rows - x.size(0);
+  if (missing === 0) return x;
+  return ops.cat([x, ops.full([missing, x.size(1)], value, { dtype: x.dtype, device: x.device })], 0);
 }
 
 /** The columns of logits `[tokens, columns]`, the first of which is of id `first`, that are of the vocabulary. */
