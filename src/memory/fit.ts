@@ -3,7 +3,15 @@ import { formatBytes, GiB, KiB } from '../core/units.ts';
 import { budgetSetting } from './ledger.ts';
 import { placeAllOnGpu } from './placeGpu.ts';
 import { placeBelowGpu } from './placeHost.ts';
-import { attempt, cautiousSplit, type PlanInput, place, stateProblem } from './problem.ts';
+import {
+  attempt,
+  cautiousSplit,
+  firstThatFits,
+  type PlanInput,
+  place,
+  stateProblem,
+  thenWithStates,
+} from './problem.ts';
 import { type PerTier, type Tier, tiers } from './types.ts';
 
 /** Larger than any tier; still exact. */
@@ -14,9 +22,8 @@ export function fits(input: PlanInput): boolean {
   const found = attempt(() => {
     const problem = stateProblem(input);
     const whole = placeAllOnGpu(problem.model, problem.arenas.gpu);
-    return whole === null
-      ? place(problem, cautiousSplit)
-      : placeBelowGpu(problem.model, whole, problem.arenas, cautiousSplit);
+    if (whole !== null) return placeBelowGpu(problem.model, whole, problem.arenas, cautiousSplit);
+    return firstThatFits(thenWithStates([cautiousSplit]), (split) => attempt(() => place(problem, split))).placement;
   });
   return !(found instanceof TierraError);
 }

@@ -1,4 +1,4 @@
-import { isTierraError, TierraError } from '../core/errors.ts';
+import { isTierraError } from '../core/errors.ts';
 import { assemblePlan, assembleStep } from './assemble.ts';
 import { withSmallestChange } from './fit.ts';
 import { runOnNullDevice } from './nullDevice.ts';
@@ -10,11 +10,13 @@ import type { Plan } from './plan.ts';
 import {
   attempt,
   cautiousSplit,
+  firstThatFits,
   type PlacementPolicy,
   type PlanInput,
   type Problem,
   place,
   stateProblem,
+  thenWithStates,
 } from './problem.ts';
 import { unroll } from './program.ts';
 import type { Eviction } from './residency.ts';
@@ -75,10 +77,8 @@ function compile(input: PlanInput): Compiled {
 /** The baseline: what the cautious split leaves of the GPU is a cache. */
 function planOnDemand(problem: Problem): Compiled {
   const depths = [2, 1].map((staging) => ({ ...cautiousSplit, staging, lead: 1 }));
-  const fitting = depths.map((split) => ({ split, placement: attempt(() => place(problem, split)) }));
-  const { split, placement } = fitting.find((tried) => !(tried.placement instanceof TierraError)) ?? fitting.at(-1)!;
-  if (placement instanceof TierraError) throw placement;
-  return finishPlan(problem, { split, placement }, 'lru');
+  const found = firstThatFits(thenWithStates(depths), (split) => attempt(() => place(problem, split)));
+  return finishPlan(problem, found, 'lru');
 }
 
 function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind: 'static' }): Compiled {
@@ -90,12 +90,8 @@ function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind:
     staging,
     undo: undoShares[problem.input.speculate ?? 'auto'][0],
   }));
-  const fitting = depths.map(
-    (split) => [split, attempt(() => placeBelowGpu(model, gpu, arenas, split, shares))] as const,
-  );
-  const found = fitting.find(([, placement]) => !(placement instanceof TierraError)) ?? fitting.at(-1)!;
-  if (found[1] instanceof TierraError) throw found[1];
-  return finishPlan(problem, runTrial(problem, found[1], found[0]));
+  const found = firstThatFits(depths, (split) => attempt(() => placeBelowGpu(model, gpu, arenas, split, shares)));
+  return finishPlan(problem, runTrial(problem, found.placement, found.split));
 }
 
 function runTrial(problem: Problem, placement: Placement, split: Split): Trial {

@@ -76,7 +76,7 @@ export function stateProblem(input: PlanInput): Problem {
   return { model, input, otherBytes, arenas: { gpu: left('gpu'), host: left('host'), nvme: left('nvme') } };
 }
 
-/** A starting point of the search: it is what fits if anything does (with `staging` 1). */
+/** A starting point of the search: least of everything that has a choice. */
 export const cautiousSplit: Split = {
   gpuStates: 0,
   residents: 0,
@@ -87,6 +87,24 @@ export const cautiousSplit: Split = {
   speculate: 'bottom',
   staging: 1,
 };
+
+/** Each with no states on the GPU, then with all that it holds: when none of these fits (with `staging` 1), nothing does. */
+export const thenWithStates = (splits: readonly Split[]): Split[] =>
+  [0, 1].flatMap((gpuStates) => splits.map((split) => ({ ...split, gpuStates })));
+
+/** The first that fits, with its homes. Throws the `E_PLAN` of the last. */
+export function firstThatFits(
+  splits: readonly Split[],
+  feasible: (split: Split) => Placement | TierraError,
+): { readonly split: Split; readonly placement: Placement } {
+  let failure: TierraError | null = null;
+  for (const split of splits) {
+    const placement = feasible(split);
+    if (!(placement instanceof TierraError)) return { split, placement };
+    failure = placement;
+  }
+  throw failure!;
+}
 
 /** Homes for one split. Throws `E_PLAN` when it does not fit. */
 export function place({ model, arenas }: Problem, split: Split, fixed: HostShares | null = null): Placement {

@@ -1,6 +1,7 @@
 import { TierraError } from '../core/errors.ts';
 import type { Placement, Split } from './placement.ts';
 import type { Cause, PlanForecast } from './plan.ts';
+import { firstThatFits, thenWithStates } from './problem.ts';
 import { causes } from './schedule.ts';
 
 /** A split, what it led to, and how it ran on the null device. */
@@ -44,7 +45,8 @@ const start: Split = {
  * Every trial is a full schedule on the null device. Throws the `E_PLAN` of the most frugal split when nothing fits.
  */
 export function improve(space: SearchSpace): Trial {
-  const first = firstThatFits(space);
+  const depths = [3, 2, 1].map((staging) => ({ ...start, undo: space.undos[0]!, staging }));
+  const { split: first } = firstThatFits(thenWithStates(depths), space.feasible);
   let spent = 0;
   const tried = new Map<string, Trial | null>();
   const trial = (split: Split): Trial | null => (spent < ticketAllowance ? run(split) : null);
@@ -96,17 +98,6 @@ export function improve(space: SearchSpace): Trial {
     if (reactive !== null && reactive.forecast.stepSeconds < best.forecast.stepSeconds) best = reactive;
   }
   return best;
-}
-
-function firstThatFits({ feasible, undos }: SearchSpace): Split {
-  let failure: TierraError | null = null;
-  for (const staging of [3, 2, 1]) {
-    const split = { ...start, undo: undos[0]!, staging };
-    const placement = feasible(split);
-    if (!(placement instanceof TierraError)) return split;
-    failure = placement;
-  }
-  throw failure!;
 }
 
 /** Faster, or as fast with fewer bytes over the link. */
