@@ -25,7 +25,7 @@ export class OnDemand {
   readonly #parts: OnDemandParts;
   readonly #free: Slot[];
   /** Chunks in GPU slots, least recently used first; a unit at work is pinned and not among them. */
-  readonly #cached = new LRUCache<ChunkId, Slot>({ max: 1 << 20 });
+  readonly #cached: LRUCache<ChunkId, Slot>;
   readonly #pinned = new Map<ChunkId, Slot>();
   readonly #owners = new Map<SlotId, ChunkId>();
   #carriedThere = false;
@@ -34,6 +34,8 @@ export class OnDemand {
 
   constructor(parts: OnDemandParts) {
     this.#parts = parts;
+    // No more than there can be: a cache is emptied at every step, in time that grows with its size.
+    this.#cached = new LRUCache({ max: parts.layout.chunks.length });
     this.#free = freeGpuSlots(parts.plan).sort((a, b) => a.bytes - b.bytes);
   }
 
