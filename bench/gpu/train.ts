@@ -19,7 +19,7 @@ import { buildModel, type LanguageModel, type TokenBatch } from '../../src/model
 import { native } from '../../src/native/load.ts';
 import type { MovementReport } from '../../src/offload/observer.ts';
 import { PlainProgress } from '../../src/telemetry/index.ts';
-import type { Tensor } from '../../src/tensor/index.ts';
+import { readLater, type Tensor } from '../../src/tensor/index.ts';
 import { quickValues, randomTokens } from './inputs.ts';
 
 interface Row {
@@ -106,17 +106,15 @@ let ended = performance.now();
 for (const [step, batches] of data.entries()) {
   if (step === 0) startSeconds = process.uptime();
   engine.zeroGrad();
-  const [loss] = engine.runMicroBatches(batches);
-  const kept = loss!.retain();
+  const loss = readLater(engine.runMicroBatches(batches).slice(0, 1));
   const outcome = engine.step()!;
-  losses.push(kept.item());
+  losses.push(...loss());
   if (row.saveEvery !== undefined && (step + 1) % row.saveEvery === 0) await checkpointer.save({} as never);
   const now = performance.now();
   times.push((now - ended) / 1e3);
   ended = now;
   if (step === 0) firstSeconds = process.uptime();
   if (outcome.clipFactor < 1) clipped++;
-  kept.dispose();
   for (const { ids } of batches) ids.dispose();
   if (step === 1) cudaAllocations = native().memoryStats(context.device).systemAllocations;
   await new Promise((resolve) => setImmediate(resolve));

@@ -15,6 +15,45 @@ __device__ __forceinline__ double laneSum(const E* data, int count, int lane) {
   return sum;
 }
 
+/// Bytes of shared memory through which a warp reads a whole block: its loads are as wide as can be, and lanes keep their elements.
+constexpr int stageBytes = 4096;
+constexpr int stageVectors = stageBytes / sizeof(uint4);
+constexpr int laneVectors = stageVectors / normLaneCount;
+
+template <class E>
+__device__ __forceinline__ double stagedLaneSum(const E* data, uint4* stage, int lane) {
+  constexpr int rounds = normBlockElements * sizeof(E) / stageBytes;
+  const uint4* from = reinterpret_cast<const uint4*>(data) + lane;
+  const E* staged = reinterpret_cast<const E*>(stage);
+  uint4 next[laneVectors];
+#pragma unroll
+  for (int i = 0; i < laneVectors; ++i) next[i] = from[i * normLaneCount];
+  double sum = 0;
+#pragma unroll 1
+  for (int round = 1; round <= rounds; ++round) {
+#pragma unroll
+    for (int i = 0; i < laneVectors; ++i) stage[i * normLaneCount + lane] = next[i];
+    __syncwarp();
+    if (round < rounds) {
+#pragma unroll
+      for (int i = 0; i < laneVectors; ++i) next[i] = from[round * stageVectors + i * normLaneCount];
+    }
+#pragma unroll 16
+    for (int i = lane; i < stageBytes / static_cast<int>(sizeof(E)); i += normLaneCount) {
+      const double x = Convert<double>::from(staged[i]);
+      sum = fused(x, x, sum);
+    }
+    __syncwarp();
+  }
+  return sum;
+}
+
+template <class E>
+__device__ __forceinline__ double laneSum(const E* data, int count, uint4* stage, int lane) {
+  const bool whole = count == normBlockElements && reinterpret_cast<unsigned long long>(data) % sizeof(uint4) == 0;
+  return whole && stage != nullptr ? stagedLaneSum(data, stage, lane) : laneSum(data, count, lane);
+}
+
 __device__ __forceinline__ bool isFinite(double x) {
   return ((__double_as_longlong(x) >> 52) & 0x7ff) != 0x7ff;
 }
@@ -41,26 +80,34 @@ __device__ __forceinline__ NormRange rangeOf(const NormBatch& batch, unsigned bl
   return {piece.data, first, static_cast<int>(rest < normBlockElements ? rest : normBlockElements), piece.type};
 }
 
-__device__ __forceinline__ double laneSum(const NormRange& range, int lane) {
-  if (range.type == typeBFloat16) return laneSum(static_cast<const BFloat16*>(range.data) + range.first, range.count, lane);
-  if (range.type == typeFloat) return laneSum(static_cast<const float*>(range.data) + range.first, range.count, lane);
-  if (range.type == typeHalf) return laneSum(static_cast<const Half*>(range.data) + range.first, range.count, lane);
-  return laneSum(static_cast<const double*>(range.data) + range.first, range.count, lane);
+template <class E>
+__device__ __forceinline__ const E* dataOf(const NormRange& range) {
+  return static_cast<const E*>(range.data) + range.first;
+}
+
+__device__ __forceinline__ double laneSum(const NormRange& range, uint4* stage, int lane) {
+  if (range.type == typeBFloat16) return laneSum(dataOf<BFloat16>(range), range.count, stage, lane);
+  if (range.type == typeFloat) return laneSum(dataOf<float>(range), range.count, stage, lane);
+  if (range.type == typeHalf) return laneSum(dataOf<Half>(range), range.count, stage, lane);
+  return laneSum(dataOf<double>(range), range.count, stage, lane);
 }
 
 __device__ __forceinline__ unsigned laneInvalid(const NormRange& range, int lane) {
-  if (range.type == typeBFloat16) return laneInvalid(static_cast<const BFloat16*>(range.data) + range.first, range.count, lane);
-  if (range.type == typeFloat) return laneInvalid(static_cast<const float*>(range.data) + range.first, range.count, lane);
-  if (range.type == typeHalf) return laneInvalid(static_cast<const Half*>(range.data) + range.first, range.count, lane);
-  return laneInvalid(static_cast<const double*>(range.data) + range.first, range.count, lane);
+  if (range.type == typeBFloat16) return laneInvalid(dataOf<BFloat16>(range), range.count, lane);
+  if (range.type == typeFloat) return laneInvalid(dataOf<float>(range), range.count, lane);
+  if (range.type == typeHalf) return laneInvalid(dataOf<Half>(range), range.count, lane);
+  return laneInvalid(dataOf<double>(range), range.count, lane);
 }
 
 extern "C" __global__ void __launch_bounds__(kernelThreads) sumSquaresBlocks(const __grid_constant__ NormBatch batch) {
-  const unsigned block = blockIdx.x * (kernelThreads / normLaneCount) + threadIdx.x / normLaneCount;
+  constexpr unsigned warps = kernelThreads / normLaneCount;
+  __shared__ uint4 stages[warps][stageVectors];
+  const unsigned warp = threadIdx.x / normLaneCount;
+  const unsigned block = blockIdx.x * warps + warp;
   const int lane = threadIdx.x % normLaneCount;
   if (block >= batch.blocks) return;  // whole warps
   const NormRange range = rangeOf(batch, block);
-  double sum = laneSum(range, lane);
+  double sum = laneSum(range, stages[warp], lane);
   for (int half = normLaneCount / 2; half > 0; half /= 2) sum = add(sum, __shfl_down_sync(0xffffffffu, sum, half));
   sum = canonical(__shfl_sync(0xffffffffu, sum, 0));
   unsigned invalid = 0;

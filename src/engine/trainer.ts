@@ -1,6 +1,6 @@
 import { TierraError } from '../core/errors.ts';
 import type { DataSource } from '../data/index.ts';
-import { closeScope, openScope, type Tensor } from '../tensor/index.ts';
+import { closeScope, openScope, readLater, type Tensor } from '../tensor/index.ts';
 import type { Engine, StepOutcome } from './engine.ts';
 import type { Hook, StepSummary } from './hooks.ts';
 import { nonFiniteError } from './numerics/nonFiniteError.ts';
@@ -171,13 +171,14 @@ export class Trainer<Batch = unknown> {
     engine.zeroGrad();
     const batches = await this.#nextBatches();
     const losses = task.input === undefined ? this.#oneByOne(batches) : engine.runMicroBatches(batches.map(task.input));
+    // By the time it is asked for, the update may be under way: the device need not be done with it.
+    const readLosses = readLater(losses);
     const ownTokens = batches.reduce((sum, batch) => sum + task.tokens(batch), 0);
     let loss = Number.NaN;
     let tokens = 0;
     let origin: NonFiniteOrigin | null = null;
     const outcome = engine.step((ended) => {
-      // Read once and last: on a GPU each reading waits for the device.
-      const ownLoss = losses.reduce((sum, each) => sum + each.item(), 0) / losses.length;
+      const ownLoss = readLosses().reduce((sum, each) => sum + each, 0) / losses.length;
       const { size, rows } = engine.ranks;
       // Ranks that share sequences have been given the same rows.
       [loss, tokens] = engine.ranks.sum([ownLoss / size, (ownTokens * rows.size) / size]) as [number, number];

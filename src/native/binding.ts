@@ -8,13 +8,15 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 15;
+export const contract = 16;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
  * release is recognised. Releasing frees the tensor unless libtorch's graph still needs it.
  */
 export type TensorHandle = Brand<'TensorHandle'>;
+/** Numbers on their way from a device; gone once nothing refers to it. */
+export type Reading = object & { readonly kind: 'reading' };
 /** A libtorch operator, looked up once. */
 export type OperatorId = Brand<'OperatorId'>;
 
@@ -116,6 +118,10 @@ export interface CoreBinding {
   readBytes(tensor: TensorHandle, into: Uint8Array): void;
   /** The one element of a one-element tensor, as a double. Waits for the device. */
   item(tensor: TensorHandle): number;
+  /** Starts reading one-element tensors of one device. What is launched later is not waited for. */
+  startReading(tensors: readonly TensorHandle[]): Reading;
+  /** Waits for the elements and gives them as doubles; may be asked again. */
+  finishReading(reading: Reading): number[];
 
   setRequiresGrad(tensor: TensorHandle, on: boolean): void;
   detach(tensor: TensorHandle): TensorHandle;

@@ -39,11 +39,16 @@ inline double __longlong_as_double(long long x) { return bitsOf<double>(x); }
 inline long long __double_as_longlong(double x) { return bitsOf<long long>(x); }
 inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
+struct uint4 {
+  unsigned x, y, z, w;
+};
+
 struct Index {
   unsigned x;
 };
 static Index blockIdx, threadIdx;
 inline void __syncthreads() {}
+inline void __syncwarp() {}
 template <class T>
 T __shfl_down_sync(unsigned, T x, int) { return x; }
 template <class T>

@@ -253,7 +253,7 @@ void checkNorms() {
         double lanes[device::normLaneCount];
         unsigned invalid = 0;
         for (int lane = 0; lane < device::normLaneCount; ++lane) {
-          lanes[lane] = device::laneSum(range, lane);
+          lanes[lane] = device::laneSum(range, nullptr, lane);
           invalid += device::laneInvalid(range, lane);
         }
         for (int half = 16; half > 0; half /= 2) {
