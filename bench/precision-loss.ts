@@ -2,7 +2,7 @@
  * The first run's model and data in every precision and with compressed states: loss curves side by side, one after another in this
  * process, everything resident, for several seeds. Prints a table and, with --write FILE, puts it into a page. With
  * --state FILE --minutes 5 it stops after the run in which the minutes are over, and the same command goes on from there.
- * Run: npx tsx bench/precision-loss.ts --steps 300 --seeds 1,2,3 [--only 'bf16+bf16, compressed'] [--beta2 0.999]
+ * Run: npx tsx bench/precision-loss.ts --steps 300 --seeds 1,2,3 [--only 'bf16+bf16, compressed'] [--beta2 0.999] [--device cpu]
  */
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '300' },
     only: { type: 'string' },
     beta2: { type: 'string', default: '0.99' },
+    device: { type: 'string', default: 'auto' },
     write: { type: 'string' },
     seeds: { type: 'string', default: '1' },
     state: { type: 'string' },
@@ -66,6 +67,7 @@ async function train({ name, settings }: Case, seed: number): Promise<Curve> {
     [Symbol.dispose]() {},
   };
   const overrides = [
+    `device=${values.device}`,
     'memory.gpu=auto',
     'memory.cpu=auto',
     'memory.nvme=null',

@@ -48,8 +48,7 @@ process.stdout.write(largestText(found));
 
 const began = performance.now();
 const since = (): string => `${((performance.now() - began) / 1e3).toFixed(0)} s`;
-const engine = engineOf(found.layers);
-withTokens((tokens) => engine.prepare(tokens, { together: true }));
+const engine = placed(found.layers);
 const { plan } = engine.store as ChunkStore;
 const states = (['gpu', 'host', 'nvme'] as const).map(
   (tier) => `${plan!.chunks.filter(({ stateHome }) => stateHome === tier).length} on ${tier}`,
@@ -88,6 +87,20 @@ engine.dispose();
 
 if (found.refused !== null) console.log(`\n${found.refused.layers} layers: ${refusalOf(found.refused.layers)}`);
 
+/** What is measured before placing may take a little more than what the plan reckoned with: then the next smaller one, and that is said. */
+function placed(layers: number): Engine<TokenBatch, Tensor> {
+  const deepest = engineOf(layers);
+  try {
+    withTokens((tokens) => deepest.prepare(tokens, { together: true }), deepest);
+    return deepest;
+  } catch (error) {
+    deepest.dispose();
+    if (!isTierraError(error, 'E_PLAN') || layers < found.layers - 1) throw error;
+    console.log(`NOT placed with ${layers} layers: ${formatError(error)}`);
+    return placed(layers - 1);
+  }
+}
+
 function engineOf(layers: number): Engine<TokenBatch, Tensor> {
   const context = launch(config as unknown as ConfigInput);
   const shape = { preset: row.preset, overrides: { ...row.overrides, [found.field]: layers } };
@@ -96,8 +109,8 @@ function engineOf(layers: number): Engine<TokenBatch, Tensor> {
   return initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values });
 }
 
-function withTokens<Result>(body: (tokens: TokenBatch) => Result): Result {
-  const tokens = randomTokens(batch, length, found.summary.model.vocabulary, engine.context.device);
+function withTokens<Result>(body: (tokens: TokenBatch) => Result, { context } = engine): Result {
+  const tokens = randomTokens(batch, length, found.summary.model.vocabulary, context.device);
   try {
     return body(tokens);
   } finally {
@@ -176,7 +189,7 @@ function compare(before: Values, after: Values, step: number): { master: number;
 function refusalOf(layers: number): string {
   const deeper = engineOf(layers);
   try {
-    withTokens((tokens) => deeper.prepare(tokens, { together: true }));
+    withTokens((tokens) => deeper.prepare(tokens, { together: true }), deeper);
     return 'NOT refused';
   } catch (error) {
     if (!isTierraError(error)) throw error;
