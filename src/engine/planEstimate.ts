@@ -22,6 +22,7 @@ import { type AnyModule, collectUnits, type Unit } from '../nn/index.ts';
 import { reserveBytes } from '../offload/chunked/planning.ts';
 import { type ModelMap, mapModel, trainingTrace } from '../offload/chunked/stepTrace.ts';
 import type { Visit } from '../offload/chunked/traceHost.ts';
+import { reckonedContextBytes } from '../offload/device.ts';
 import { elementTypes, updatesOnDevice } from '../offload/elementTypes.ts';
 import { measureMachine } from '../offload/measure/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
@@ -208,7 +209,11 @@ export function subjectOf(
     types: elementTypes(dtype, config.optimizer.states),
     machine,
     budgets: budgetsOf(config, machine),
-    reservedBytes: { ...parked, gpu: floorBytes + reserveBytes(trace) + parked.gpu + (part?.takenBytes ?? 0) },
+    reservedBytes: {
+      ...parked,
+      gpu:
+        floorBytes + reserveBytes(trace) + reckonedContextBytes(machine.device) + parked.gpu + (part?.takenBytes ?? 0),
+    },
     clipping: true,
     statesOnGpu: updatesOnDevice(machine.device, config.optimizer.states),
     speculate: memory.speculate,

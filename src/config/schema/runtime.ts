@@ -11,7 +11,7 @@ export const runtimeSchema = z
       .describe('Threads for the optimizer on the CPU.'),
     deterministic: bool().default(true).describe('Use only kernels that give the same bits on every run.'),
     graphs: oneOf(['auto', 'always', 'never'])
-      .default('never')
+      .default('auto')
       .describe(
         "Record a micro-batch's launches on a GPU once and replay them as one (CUDA graphs), where nothing moves between tiers or ranks; auto does where the GPU waits for launches and the model is one of Tierra's own.",
       ),

@@ -159,7 +159,7 @@ memory:
     runtime.threads = "auto" (default)
     runtime.optimizerThreads = "auto" (default)
     runtime.deterministic = true (default)
-    runtime.graphs = "never" (default)
+    runtime.graphs = "auto" (default)
     runtime.watchdog = 600 (default)
     runtime.trace = "t.json" (--trace)
     record.store = "runs/tierra.db" (default)

@@ -41,15 +41,15 @@ test('three axes: what each rank keeps and receives, and what a step waits for',
 
     Memory of each rank
                      budget   at rest    at peak   of budget                    units
-      pp 0   GPU   80.0 GiB   6.9 GiB   26.4 GiB         33%   embedding to blocks.16
-      pp 1   GPU   80.0 GiB   6.2 GiB   29.1 GiB         36%        blocks.17 to head
+      pp 0   GPU   80.0 GiB   6.9 GiB   27.7 GiB         35%   embedding to blocks.16
+      pp 1   GPU   80.0 GiB   6.2 GiB   30.3 GiB         38%        blocks.17 to head
 
     What lives where, on each rank
                                          pp 0       pp 1
       parameters                     1009 MiB    905 MiB
       optimizer states                5.9 GiB    5.3 GiB
       gradients                       2.0 GiB    1.8 GiB
-      activations, work              17.5 GiB   21.1 GiB
+      activations, work              18.8 GiB   22.4 GiB
         of it whole, for all ranks   11.8 GiB   10.6 GiB
       buffers                             0 B        0 B
 
@@ -214,14 +214,14 @@ test('the best mesh: settings that lead to the very plan that is shown', async (
 
     Memory of each rank
                     budget   at rest    at peak   of budget
-      all   GPU   80.0 GiB   6.5 GiB   76.0 GiB         95%
+      all   GPU   80.0 GiB   6.5 GiB   77.2 GiB         97%
 
     What lives where, on each rank
                                           all
       parameters                      958 MiB
       optimizer states                5.6 GiB
       gradients                       1.9 GiB
-      activations, work              67.5 GiB
+      activations, work              68.8 GiB
         of it whole, for all ranks   44.9 GiB
       buffers                             0 B
 

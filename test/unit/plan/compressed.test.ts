@@ -5,7 +5,7 @@ import { useWorkingFolder, write } from '../config/files.ts';
 
 useWorkingFolder();
 
-const machine = ['--gpu-memory', '64MiB', '--cpu', '256MiB'];
+const machine = ['--gpu-memory', '1344MiB', '--cpu', '256MiB'];
 const model = (layers: number): string =>
   `model: { preset: gpt2-bytes-25m, overrides: { n_layer: ${layers} } }
 data: { sequenceLength: 128 }
