@@ -114,6 +114,7 @@ for (const [step, batches] of data.entries()) {
   times.push((now - ended) / 1e3);
   ended = now;
   if (step === 0) firstSeconds = process.uptime();
+  if (step === 0 && row.saveEvery !== undefined) checkpointer.prepare();
   if (outcome.clipFactor < 1) clipped++;
   for (const { ids } of batches) ids.dispose();
   if (step === 1) cudaAllocations = native().memoryStats(context.device).systemAllocations;

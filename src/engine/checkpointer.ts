@@ -91,6 +91,15 @@ export class Checkpointer {
     return widths(true) > 1 || widths(false) > 1 ? 'its tensors have elements of different sizes' : order;
   }
 
+  /**
+   * Takes the buffer, which the first save does otherwise: page-locking gigabytes takes longer than a step. The store has its
+   * plan by then. Throws `E_OUT_OF_MEMORY`.
+   */
+  prepare(): void {
+    const order = this.#order();
+    if (typeof order !== 'string') this.#buffer(order);
+  }
+
   /** Host memory taken to write checkpoints. */
   get bufferBytes(): number {
     return this.#staging === null ? 0 : this.#staging.slotBytes * this.#staging.slots;
@@ -229,7 +238,7 @@ export class Checkpointer {
     this.#events.failed(error, step);
   }
 
-  /** Taken with the first save and kept: its size depends on the model alone. */
+  /** Taken once and kept: its size depends on the model alone. */
   #buffer({ tensors, leastSlotBytes }: SaveOrder): Staging {
     if (this.#staging !== null) return this.#staging;
     const totalBytes = tensors.reduce((sum, { bytes }) => sum + bytes, 0);

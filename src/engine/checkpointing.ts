@@ -51,7 +51,12 @@ export function checkpointing(
     await checkpointer.save(data.position(), loss);
   };
   const hook: Hook = {
-    beforeTrain: () => noteSynchronous(checkpointer, config, progress),
+    beforeTrain() {
+      const { saveEvery } = config.train;
+      if (saveEvery === null) return;
+      noteSynchronous(checkpointer, progress);
+      if (engine.steps + saveEvery < totalSteps) checkpointer.prepare();
+    },
     async afterStep(_trainer, summary) {
       loss = summary.loss;
       const { saveEvery } = config.train;
@@ -66,8 +71,8 @@ export function checkpointing(
   return { hook, checkpointer, last: () => last };
 }
 
-function noteSynchronous(checkpointer: Checkpointer, config: Config, progress: Progress): void {
+function noteSynchronous(checkpointer: Checkpointer, progress: Progress): void {
   const reason = checkpointer.synchronous;
-  if (reason === null || config.train.saveEvery === null) return;
+  if (reason === null) return;
   progress.note(`checkpoints hold training up until they are written: ${reason}`);
 }
