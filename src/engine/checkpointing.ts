@@ -1,5 +1,4 @@
 /** What `tierra train` hangs into the loop for its checkpoints. */
-import type { Config } from '../config/index.ts';
 import { formatError } from '../core/errors.ts';
 import type { DataPosition } from '../data/index.ts';
 import type { Progress } from '../telemetry/index.ts';
