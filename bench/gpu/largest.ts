@@ -48,7 +48,8 @@ process.stdout.write(largestText(found));
 
 const began = performance.now();
 const since = (): string => `${((performance.now() - began) / 1e3).toFixed(0)} s`;
-const engine = placed(found.layers);
+const engine = engineOf(found.layers);
+withTokens((tokens) => engine.prepare(tokens, { together: true }));
 const { plan } = engine.store as ChunkStore;
 const states = (['gpu', 'host', 'nvme'] as const).map(
   (tier) => `${plan!.chunks.filter(({ stateHome }) => stateHome === tier).length} on ${tier}`,
@@ -86,20 +87,6 @@ console.log(`  this process: ${formatBytes(process.memoryUsage().rss)} of host m
 engine.dispose();
 
 if (found.refused !== null) console.log(`\n${found.refused.layers} layers: ${refusalOf(found.refused.layers)}`);
-
-/** What is measured before placing may take a little more than what the plan reckoned with: then the next smaller one, and that is said. */
-function placed(layers: number): Engine<TokenBatch, Tensor> {
-  const deepest = engineOf(layers);
-  try {
-    withTokens((tokens) => deepest.prepare(tokens, { together: true }), deepest);
-    return deepest;
-  } catch (error) {
-    deepest.dispose();
-    if (!isTierraError(error, 'E_PLAN') || layers < found.layers - 1) throw error;
-    console.log(`NOT placed with ${layers} layers: ${formatError(error)}`);
-    return placed(layers - 1);
-  }
-}
 
 function engineOf(layers: number): Engine<TokenBatch, Tensor> {
   const context = launch(config as unknown as ConfigInput);

@@ -17,7 +17,15 @@ import {
   withRunner,
 } from '../nn/index.ts';
 import { isSequenceModel, type SequenceModel } from '../nn/sequence.ts';
-import { Departure, type ParameterStore, type StepCourse, type TierUse, type UpdateResult } from '../offload/store.ts';
+import {
+  Departure,
+  type ParameterStore,
+  type Rehearsal,
+  type StepCourse,
+  type TierUse,
+  type TraceRun,
+  type UpdateResult,
+} from '../offload/store.ts';
 import { isFloating, noGrad, ops, scope, type Tensor } from '../tensor/index.ts';
 import { closeScope, forEachTensor, openScope, type Scope } from '../tensor/scope.ts';
 import { MicroBatchGraphs } from './graphs/microBatchGraphs.ts';
@@ -483,6 +491,13 @@ export class Engine<Input = Tensor, Output = Tensor, Label = Tensor> {
     if (options.together !== true && this.#accumulation === 'auto') this.#accumulation = 'horizontal';
     this.#largestInput = Math.max(this.#largestInput, elementsOf(input));
     this.#guard('preparation', () => this.store.prepare(this.#course, (host) => this.#trace(host, input)));
+  }
+
+  /** What `prepare` would plan for `input`, without taking memory for it; null where nothing is planned. Throws `E_PLAN` as it would. */
+  rehearse(input: Input): Rehearsal | null {
+    this.#largestInput = Math.max(this.#largestInput, elementsOf(input));
+    const trace: TraceRun = (host) => this.#trace(host, input);
+    return this.#guard('preparation', () => this.store.rehearse?.(this.#course, trace) ?? null);
   }
 
   /** The same where only forward passes follow: `input` is as large as any that will come. */

@@ -1,8 +1,13 @@
 /** `tierra plan --largest`: how deep a model of the given width may be before this machine is too small for it. */
 import type { Config } from '../config/index.ts';
 import { isTierraError } from '../core/errors.ts';
+import { alone } from '../dist/index.ts';
 import { fits, largestThat, type Plan, planStep } from '../memory/index.ts';
-import { buildModel, type ModelSettings } from '../models/index.ts';
+import { buildModel, type ModelSettings, type TokenBatch } from '../models/index.ts';
+import type { Rehearsal } from '../offload/store.ts';
+import { ops, type Tensor } from '../tensor/index.ts';
+import { initialize } from './initialize.ts';
+import { launch } from './launch.ts';
 import { estimatePlan, type PlanRequest, type PlanSubject, subjectOf } from './planEstimate.ts';
 import { type PlanSummary, summarizePlan } from './planSummary.ts';
 
@@ -21,10 +26,13 @@ const deepest = 4096;
 
 /**
  * Keeps everything but the number of blocks. Places models of growing depth (milliseconds each), then plans the deepest
- * that fits. Throws `E_PLAN` when not even one block fits.
+ * that fits; on a GPU that is there also as a run would, after a look at one micro-batch (`rehearses` decides otherwise). Throws
+ * `E_PLAN` when not even one block fits.
  */
-export async function planLargest(config: Config, request: PlanRequest): Promise<Largest> {
+export async function planLargest(config: Config, request: PlanRequest, rehearses?: boolean): Promise<Largest> {
   const subject = await estimatePlan(config, request);
+  const { source, device } = subject.machine;
+  const isRehearsed = rehearses ?? (source === 'measured' && device !== 'cpu');
   const field = subject.built.family === 'gpt2' ? 'n_layer' : 'num_hidden_layers';
   const known = new Map<number, PlanSubject>();
   const at = (layers: number): PlanSubject => {
@@ -39,15 +47,38 @@ export async function planLargest(config: Config, request: PlanRequest): Promise
   let layers = largestThat(fitsAt, 1, bound) ?? 1;
   for (;;) {
     try {
-      const plan = planStep(at(layers).input);
-      return { summary: summarizePlan(at(layers), plan), plan, field, layers, refused: refusal(at, layers) };
+      const planned = planStep(at(layers).input);
+      const rehearsal = isRehearsed ? rehearse(at(layers)) : null;
+      const plan = rehearsal?.plan ?? planned;
+      const summary = summarizePlan(rehearsal === null ? at(layers) : asRehearsed(at(layers), rehearsal), plan);
+      return { summary, plan, field, layers, refused: refusal(at, layers) };
     } catch (error) {
-      // Placing is cheaper than planning and now and then a little more hopeful.
+      // Placing is cheaper than planning, and shapes are cheaper than a look at a micro-batch; both are now and then a little more hopeful.
       if (layers === 1 || !isTierraError(error, 'E_PLAN')) throw error;
       layers--;
     }
   }
 }
+
+/** What a run of this model would plan; takes memory for one micro-batch and the largest unit, and gives it back. */
+function rehearse({ config, built: { model } }: PlanSubject): Rehearsal | null {
+  const { train, data } = config;
+  const context = launch(config, [], alone);
+  const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: train.steps ?? 1000 });
+  using ids = ops.zeros([train.batchSize, data.sequenceLength], { dtype: 'int64', device: context.device });
+  try {
+    return engine.rehearse({ ids, labels: ids });
+  } finally {
+    engine.dispose();
+    model.unplace();
+  }
+}
+
+const asRehearsed = (subject: PlanSubject, { trace, layout }: Rehearsal): PlanSubject => ({
+  ...subject,
+  map: { ...subject.map, layout },
+  input: { ...subject.input, trace, layout },
+});
 
 function withLayers({ built, config, machine, dtype }: PlanSubject, field: string, layers: number): PlanSubject {
   // A list with one entry for each layer cannot grow with them.

@@ -4,6 +4,7 @@
  */
 
 import { TierraError } from '../core/errors.ts';
+import type { Layout, Plan, Trace } from '../memory/index.ts';
 import type { UpdateGroup, UpdateRule } from '../native/binding.ts';
 import type { Parameter, Pass, Unit, UnitHost } from '../nn/index.ts';
 import type { Dtype } from '../tensor/index.ts';
@@ -113,6 +114,13 @@ export class Departure extends TierraError {
   }
 }
 
+/** A plan, with the traced step and the chunks that it is for. */
+export interface Rehearsal {
+  readonly plan: Plan;
+  readonly trace: Trace;
+  readonly layout: Layout;
+}
+
 export interface ParameterStore extends UnitHost {
   /** Whether parameters travel between tiers, so that fewer visits to a unit save time. */
   readonly moves: boolean;
@@ -129,6 +137,8 @@ export interface ParameterStore extends UnitHost {
    * the same on every rank, others not at all; its results are thrown away.
    */
   prepare(course: StepCourse, trace: TraceRun): void;
+  /** What `prepare` would plan, without taking memory for it or giving anything a place. Absent in stores that do not plan. */
+  rehearse?(course: StepCourse, trace: TraceRun): Rehearsal;
   /**
    * The micro-batch that begins, or whose first forward pass has just thrown a `Departure`, goes another way than planned or
    * is larger; `trace` shows it. Gradients of the step's micro-batches before it stay; it is to be begun anew. Absent where

@@ -16,6 +16,7 @@ import type { MovementReport } from '../observer.ts';
 import type { RunningSave, SaveOrder, SaveRequest } from '../saving.ts';
 import type {
   ParameterStore,
+  Rehearsal,
   StateEntry,
   StepCourse,
   TierUse,
@@ -86,6 +87,11 @@ export class ChunkStore implements ParameterStore {
     if (change === null) return;
     this.#quiesce();
     this.#replan(change, course, [], trace, null);
+  }
+
+  rehearse(course: StepCourse, trace: TraceRun): Rehearsal {
+    const { plan, trace: traced, map } = this.#watchAndPlan(course, [], trace);
+    return { plan, trace: traced, layout: map.layout };
   }
 
   prepareForward(trace: TraceRun): void {
