@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <future>
 #include <map>
+#include <system_error>
 
 #include "io/faults.h"
 
@@ -16,8 +18,10 @@ std::mutex tableMutex;
 auto& table = *new std::map<AppendFileId, std::shared_ptr<AppendFile>>;
 AppendFileId nextId = 1;
 
-/// Small enough that a piece is still in the cache when it is hashed.
+/// What one call hands to the kernel.
 constexpr std::uint64_t pieceBytes = 1 << 20;
+/// From here on a thread of its own is worth starting.
+constexpr std::uint64_t hashAsideBytes = 4 << 20;
 
 std::string hintFor(int error) {
   if (error == ENOSPC) return "The disk is full: free some space, or choose an output folder on a larger disk.";
@@ -30,6 +34,15 @@ std::string hintFor(int error) {
 Failure ioFailure(const std::string& path, const char* action, int error) {
   return Failure("E_IO", path + ": cannot " + action + ": " + errnoText(error), hintFor(error),
                  {{"path", path}, {"errno", static_cast<double>(error)}});
+}
+
+template <class Work>
+std::future<void> aside(const Work& work) {
+  try {
+    return std::async(std::launch::async, work);
+  } catch (const std::system_error&) {  // no more threads: when it is waited for
+    return std::async(std::launch::deferred, work);
+  }
 }
 
 }  // namespace
@@ -53,7 +66,15 @@ void AppendFile::poison(const char* action, int error) {
 
 void AppendFile::append(const void* data, std::uint64_t bytes) {
   std::lock_guard lock(mutex_);
-  const auto* from = static_cast<const char*>(data);
+  if (failure_ || fd_ < 0) return;
+  // Of what is handed to the kernel, not of what is read back; both take about as long, so one goes on beside the other.
+  const auto hash = [this, data, bytes] { hash_->update(data, static_cast<std::size_t>(bytes)); };
+  const auto hashed = bytes >= hashAsideBytes ? aside(hash) : std::async(std::launch::deferred, hash);
+  write(static_cast<const char*>(data), bytes);
+  hashed.wait();
+}
+
+void AppendFile::write(const char* from, std::uint64_t bytes) {
   while (bytes > 0 && !failure_ && fd_ >= 0) {
     const auto fault = faults::hit(faults::Site::saveWrite);
     std::uint64_t asked = std::min(bytes, pieceBytes);
@@ -66,8 +87,6 @@ void AppendFile::append(const void* data, std::uint64_t bytes) {
     }
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) return poison("write", put == 0 ? EIO : errno);
-    // Of what was handed to the kernel, not of what is read back.
-    hash_->update(from, static_cast<std::size_t>(put));
     from += put;
     bytes -= static_cast<std::uint64_t>(put);
     bytes_ += static_cast<std::uint64_t>(put);

@@ -39,6 +39,7 @@ class AppendFile {
   const std::string& path() const { return path_; }
 
  private:
+  void write(const char* from, std::uint64_t bytes);
   void poison(const char* action, int error);
   void close();
 
