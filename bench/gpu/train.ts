@@ -35,6 +35,8 @@ interface Row {
   readonly precision?: 'fp32' | 'bf16' | 'fp16';
   readonly device?: 'cuda' | 'cpu';
   readonly graphs?: 'auto' | 'always' | 'never';
+  /** Threads of the host's optimizer, default all cores. */
+  readonly optimizerThreads?: number;
   readonly steps: number;
   readonly clipNorm: number;
   /** A checkpoint behind training after every so many steps. */
@@ -55,6 +57,7 @@ const context = launch({
     deterministic: false,
     ...(row.graphs === undefined ? {} : { graphs: row.graphs }),
     trace: row.trace ?? null,
+    optimizerThreads: row.optimizerThreads ?? 'auto',
   },
   train: { steps: 1000, batchSize: batch, accumulate: microBatches, clipNorm: row.clipNorm, output, keepLast: 1 },
   optimizer: { learningRate: 1e-5 },
