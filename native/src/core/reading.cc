@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/environment.h"
 #include "core/error.h"
@@ -18,10 +19,12 @@ namespace {
 
 // Waits for what was launched before it was started, not for what came after.
 struct Reading {
-  // One double for each tensor, in host memory.
-  at::Tensor values;
-  // Past once they have arrived; none where nothing had to travel.
+  // One double for each tensor, in host memory, until they are asked for. Page-locked memory goes back at once then: the collector
+  // takes its time, and every step would lock more.
+  at::Tensor arriving;
+  // Past once they are there; none where nothing had to travel.
   std::optional<c10::Event> arrived;
+  std::vector<double> values;
 };
 
 napi_value startReading(napi_env env, napi_callback_info info) {
@@ -42,12 +45,12 @@ napi_value startReading(napi_env env, napi_callback_info info) {
   auto reading = std::make_unique<Reading>();
   const at::NoGradGuard noGrad;
   for (at::Tensor& one : ones) one = one.detach().reshape({1}).to(at::kDouble);
-  if (!ones.empty()) reading->values = at::cat(ones);
+  if (!ones.empty()) reading->arriving = at::cat(ones);
   if (!ones.empty() && !ones[0].is_cpu()) {
     const at::Device device = ones[0].device();
-    const at::Tensor there = reading->values;
-    reading->values = at::empty(there.sizes(), at::TensorOptions().dtype(at::kDouble).pinned_memory(true));
-    reading->values.copy_(there, /*non_blocking=*/true);
+    const at::Tensor there = reading->arriving;
+    reading->arriving = at::empty(there.sizes(), at::TensorOptions().dtype(at::kDouble).pinned_memory(true));
+    reading->arriving.copy_(there, /*non_blocking=*/true);
     reading->arrived.emplace(device.type());
     reading->arrived->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
   }
@@ -65,10 +68,15 @@ napi_value finishReading(napi_env env, napi_callback_info info) {
   check(env, napi_get_value_external(env, args[0], &data));
   auto& reading = *static_cast<Reading*>(data);
   if (reading.arrived) reading.arrived->synchronize();
-  const int64_t count = reading.values.defined() ? reading.values.numel() : 0;
-  napi_value found = js::array(env, static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    js::setElement(env, found, static_cast<uint32_t>(i), js::number(env, reading.values.const_data_ptr<double>()[i]));
+  reading.arrived.reset();
+  if (reading.arriving.defined()) {
+    const double* first = reading.arriving.const_data_ptr<double>();
+    reading.values.assign(first, first + reading.arriving.numel());
+    reading.arriving.reset();
+  }
+  napi_value found = js::array(env, reading.values.size());
+  for (size_t i = 0; i < reading.values.size(); ++i) {
+    js::setElement(env, found, static_cast<uint32_t>(i), js::number(env, reading.values[i]));
   }
   return found;
 }
