@@ -159,6 +159,7 @@ if (context.world.rank === 0) {
       replaying: engine.isReplaying,
       notes: engine.notes,
       waits: movement?.waits ?? [],
+      between: movement?.betweenSeconds ?? null,
       lanes: movement?.lanes ?? null,
       guesses: movement?.guesses ?? null,
       saves: saves.map(({ blockedMs, totalMs }) => [Math.round(blockedMs), Math.round(totalMs)]),

@@ -62,7 +62,9 @@ export interface MovementReport {
   readonly stepSeconds: number;
   readonly computeSeconds: number;
   readonly lanes: Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
-  /** Seconds that compute stood still, by what it waited for; longest first. */
+  /** Seconds from a step's last work on the device to the next one's first; absent where compute does not run behind its thread. */
+  readonly betweenSeconds?: number;
+  /** Seconds that compute stood still within a step, by what it waited for; longest first. */
   readonly waits: readonly { readonly cause: string; readonly seconds: number }[];
   /** Steps by what became of updates that may guess that nothing is clipped; absent where none may. */
   readonly guesses?: { readonly right: number; readonly redone: number; readonly waited: number };

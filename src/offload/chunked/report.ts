@@ -35,6 +35,7 @@ class Totals {
   steps = 0;
   stepUs = 0;
   computeUs = 0;
+  betweenUs = 0;
   readonly bytes = new Map<LaneName, number>();
   readonly busyUs = new Map<LaneName, number>();
   readonly waitUs = new Map<string, number>();
@@ -146,7 +147,7 @@ export class StepRecorder {
 
   /** Means over the steps after the first (the first alone, as long as there is no other); null before any. */
   report(): MovementReport | null {
-    const { steps, stepUs, computeUs, bytes, busyUs, waitUs } = this.#totals;
+    const { steps, stepUs, computeUs, betweenUs, bytes, busyUs, waitUs } = this.#totals;
     if (steps === 0) return null;
     const perStep = (sum: number): number => sum / steps;
     const lane = (name: LaneName) => ({
@@ -158,6 +159,7 @@ export class StepRecorder {
       steps,
       stepSeconds: perStep(stepUs) / 1e6,
       computeSeconds: perStep(computeUs) / 1e6,
+      ...(this.#isBehind ? { betweenSeconds: perStep(betweenUs) / 1e6 } : {}),
       lanes: {
         read: lane('read'),
         write: lane('write'),
@@ -201,6 +203,7 @@ export class StepRecorder {
   /** The device stood still before `moment`. */
   #takeGap(gap: TicketTimes, moment: number, step: number, context: SpanContext): void {
     const startUs = step === this.#step ? Math.max(gap.startUs, this.#stepStartUs) : gap.startUs;
+    this.#takeBetween({ startUs: gap.startUs, endUs: Math.min(startUs, gap.endUs) }, step);
     const index = moment % this.#plan.moments.length;
     const at = this.#issued.findIndex((issued) => issued.step === step);
     const awaited = at < 0 ? [] : this.#awaitedBy(index, this.#issued[at]!, this.#issued[at + 1]);
@@ -212,6 +215,15 @@ export class StepRecorder {
       const details = { step, for: this.#momentWords(`moment ${index}`), ticket: piece.ticket };
       this.#entries.push({ lane: 'wait', name: words, startUs: piece.startUs, durationUs: us, details });
     }
+  }
+
+  /** Nobody had asked for the next step yet. */
+  #takeBetween({ startUs, endUs }: TicketTimes, step: number): void {
+    if (endUs <= startUs) return;
+    if (step >= this.#firstCounted) this.#totals.betweenUs += endUs - startUs;
+    if (this.#observer.timeline === undefined) return;
+    const details = { step };
+    this.#entries.push({ lane: 'wait', name: 'between steps', startUs, durationUs: endUs - startUs, details });
   }
 
   #takeWait(span: TimelineSpan, context: SpanContext): void {
