@@ -134,7 +134,7 @@ export const tables = {
     ],
   },
   checkpoints: {
-    // The bytes of 20 steps' work must be what the disk can take: here 1.7 GB in some 15 s. Both rows give the mean.
+    // The bytes of 20 steps' work must be written in that time: here 1.7 GB in some 15 s. Both rows give the mean.
     title: 'GPT-2 124M, 16×16×1024 tokens a step: a checkpoint behind training every 20 steps',
     entries: [
       tierra('without', { ...saved, saveEvery: 1000 }, { seconds: 60 }),
