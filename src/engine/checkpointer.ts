@@ -92,7 +92,7 @@ export class Checkpointer {
   }
 
   /**
-   * Takes the buffer, which the first save does otherwise: page-locking gigabytes takes longer than a step. The store has its
+   * Takes the buffer, which holds the first save up otherwise: gigabytes of it are page-locked beside a GPU. The store has its
    * plan by then. Throws `E_OUT_OF_MEMORY`.
    */
   prepare(): void {

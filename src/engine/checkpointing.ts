@@ -54,7 +54,8 @@ export function checkpointing(
       const { saveEvery } = config.train;
       if (saveEvery === null) return;
       noteSynchronous(checkpointer, progress);
-      if (engine.steps + saveEvery < totalSteps) checkpointer.prepare();
+      const next = engine.steps - (engine.steps % saveEvery) + saveEvery;
+      if (next < totalSteps) checkpointer.prepare();
     },
     async afterStep(_trainer, summary) {
       loss = summary.loss;

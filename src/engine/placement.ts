@@ -94,7 +94,7 @@ function createBelow(
     ...(observer === undefined ? {} : { observer }),
   };
   const { memory } = config;
-  if (memory.policy === 'off' || !asksForTiers(memory)) {
+  if (!usesTiers(memory)) {
     const { moments } = updates;
     const create = (): ParameterStore =>
       new ResidentStore(model, { ...common, moments, states: config.optimizer.states, forTraining });
@@ -140,6 +140,9 @@ type MemorySettings = Config['memory'];
 export function asksForTiers({ gpu, cpu, nvme, policy, activations }: MemorySettings): boolean {
   return gpu !== 'auto' || cpu !== 'auto' || nvme !== null || policy !== 'auto' || parks(activations);
 }
+
+/** Whether parameters and states get chunks on tiers, and not plain tensors on the device. */
+export const usesTiers = (memory: MemorySettings): boolean => memory.policy !== 'off' && asksForTiers(memory);
 
 const parks = (setting: MemorySettings['activations']): setting is 'host' | 'nvme' =>
   setting === 'host' || setting === 'nvme';

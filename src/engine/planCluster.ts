@@ -12,7 +12,7 @@ import type { BuiltModel } from '../models/index.ts';
 import type { AnyModule } from '../nn/index.ts';
 import { stateDtype } from '../offload/resident/entries.ts';
 import { type Dtype, dtypeBytes } from '../tensor/index.ts';
-import { asksForTiers } from './placement.ts';
+import { usesTiers } from './placement.ts';
 import {
   checkPlanned,
   machineFor,
@@ -126,7 +126,7 @@ async function layOutJob(config: Config, machine: PlanMachine, dtype: Dtype, ran
   sharePlanned(built, config, layout);
   const units = plannedUnits(built, config);
   const pipeline = planPipeline({ built, units }, config, pp);
-  const moves = memory.policy !== 'off' && asksForTiers(memory);
+  const moves = usesTiers(memory);
   return { config, machine, dtype, layout, built, pipeline, moves };
 }
 

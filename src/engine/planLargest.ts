@@ -4,10 +4,10 @@ import { isTierraError } from '../core/errors.ts';
 import { alone } from '../dist/index.ts';
 import { fits, largestThat, type Plan, planStep } from '../memory/index.ts';
 import { buildModel, type ModelSettings, type TokenBatch } from '../models/index.ts';
-import type { Rehearsal } from '../offload/store.ts';
 import { ops, type Tensor } from '../tensor/index.ts';
 import { initialize } from './initialize.ts';
 import { launch } from './launch.ts';
+import { usesTiers } from './placement.ts';
 import { estimatePlan, type PlanRequest, type PlanSubject, subjectOf } from './planEstimate.ts';
 import { type PlanSummary, summarizePlan } from './planSummary.ts';
 
@@ -32,7 +32,8 @@ const deepest = 4096;
 export async function planLargest(config: Config, request: PlanRequest, rehearses?: boolean): Promise<Largest> {
   const subject = await estimatePlan(config, request);
   const { source, device } = subject.machine;
-  const isRehearsed = rehearses ?? (source === 'measured' && device !== 'cpu');
+  // Plain tensors would be made at once, and are not planned for.
+  const isRehearsed = usesTiers(config.memory) && (rehearses ?? (source === 'measured' && device !== 'cpu'));
   const field = subject.built.family === 'gpt2' ? 'n_layer' : 'num_hidden_layers';
   const known = new Map<number, PlanSubject>();
   const at = (layers: number): PlanSubject => {
@@ -47,11 +48,8 @@ export async function planLargest(config: Config, request: PlanRequest, rehearse
   let layers = largestThat(fitsAt, 1, bound) ?? 1;
   for (;;) {
     try {
-      const planned = planStep(at(layers).input);
-      const rehearsal = isRehearsed ? rehearse(at(layers)) : null;
-      const plan = rehearsal?.plan ?? planned;
-      const summary = summarizePlan(rehearsal === null ? at(layers) : asRehearsed(at(layers), rehearsal), plan);
-      return { summary, plan, field, layers, refused: refusal(at, layers) };
+      const { plan, subject: answer } = isRehearsed ? rehearsed(at(layers)) : planned(at(layers));
+      return { summary: summarizePlan(answer, plan), plan, field, layers, refused: refusal(at, layers) };
     } catch (error) {
       // Placing is cheaper than planning, and shapes are cheaper than a look at a micro-batch; both are now and then a little more hopeful.
       if (layers === 1 || !isTierraError(error, 'E_PLAN')) throw error;
@@ -60,25 +58,27 @@ export async function planLargest(config: Config, request: PlanRequest, rehearse
   }
 }
 
-/** What a run of this model would plan; takes memory for one micro-batch and the largest unit, and gives it back. */
-function rehearse({ config, built: { model } }: PlanSubject): Rehearsal | null {
-  const { train, data } = config;
-  const context = launch(config, [], alone);
-  const engine = initialize<TokenBatch, Tensor>({ context, model, totalSteps: train.steps ?? 1000 });
-  using ids = ops.zeros([train.batchSize, data.sequenceLength], { dtype: 'int64', device: context.device });
-  try {
-    return engine.rehearse({ ids, labels: ids });
-  } finally {
-    engine.dispose();
-    model.unplace();
-  }
+interface Planned {
+  readonly subject: PlanSubject;
+  readonly plan: Plan;
 }
 
-const asRehearsed = (subject: PlanSubject, { trace, layout }: Rehearsal): PlanSubject => ({
-  ...subject,
-  map: { ...subject.map, layout },
-  input: { ...subject.input, trace, layout },
-});
+const planned = (subject: PlanSubject): Planned => ({ subject, plan: planStep(subject.input) });
+
+/** What a run of this model would plan; takes memory for one micro-batch and the largest unit, and gives it back. */
+function rehearsed(subject: PlanSubject): Planned {
+  const { config, built, map, input } = subject;
+  const { train, data } = config;
+  try {
+    const context = launch(config, [], alone);
+    using engine = initialize<TokenBatch, Tensor>({ context, model: built.model, totalSteps: train.steps ?? 1000 });
+    using ids = ops.zeros([train.batchSize, data.sequenceLength], { dtype: 'int64', device: context.device });
+    const { plan, trace, layout } = engine.rehearse({ ids, labels: ids })!;
+    return { subject: { ...subject, map: { ...map, layout }, input: { ...input, trace, layout } }, plan };
+  } finally {
+    built.model.unplace();
+  }
+}
 
 function withLayers({ built, config, machine, dtype }: PlanSubject, field: string, layers: number): PlanSubject {
   // A list with one entry for each layer cannot grow with them.

@@ -1,12 +1,15 @@
 /** A checkpoint written behind training is of its step, to the bit, and costs training nothing but time. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { isTierraError } from '../../src/core/errors.ts';
 import { verifyCheckpoint } from '../../src/engine/checkpoint/index.ts';
+import { checkpointing } from '../../src/engine/checkpointing.ts';
 import { native } from '../../src/native/load.ts';
 import { type ModelBytes, placements } from '../cases/placements.ts';
 import { built, nowhere, saveScenario, startRun, tensorsIn, trainTo } from './checkpointRuns.ts';
+import { id, save, withExecutor } from './executorSupport.ts';
+import { mib, pattern } from './swapSupport.ts';
 import { measure, trainStep, withFolder } from './tiersSupport.ts';
 
 afterEach(() => native().setFault(null));
@@ -20,6 +23,27 @@ describe('SHA-256 of a checkpoint file', () => {
       expect(native().sha256(bytes, true), `plain, ${length}`).toBe(expected);
       expect(native().sha256(bytes, false), `fast, ${length}`).toBe(expected);
     }
+  });
+
+  it('is that of what lies in the file, also where pieces are hashed beside being written', async () => {
+    const { createHash } = await import('node:crypto');
+    await withFolder(async (folder) => {
+      const [most, file] = [9 * mib + 5, path.join(folder, 'file')];
+      withExecutor({}, ({ arena, executor }) => {
+        native().arenaWrite(arena, 0, pattern(most, 3));
+        const written = native().appendOpen(file);
+        const pieces = [most, 7, 4 * mib, 5 * mib].map((bytes) => ({ file: written, offset: 0, bytes }));
+        native().submit(executor, [save(1, arena, { pieces }), save(2, arena, { after: [id(1)], finish: [written] })]);
+        native().wait(executor, [id(2)], 'test');
+        const { bytes, sha256 } = native().appendResult(written)!;
+        native().appendClose(written);
+        const found = readFileSync(file);
+        expect(found.length).toBe(bytes);
+        expect(bytes).toBe(pieces.reduce((sum, piece) => sum + piece.bytes, 0));
+        expect(sha256).toBe(createHash('sha256').update(found).digest('hex'));
+        expect(Buffer.compare(found.subarray(0, most), pattern(most, 3))).toBe(0);
+      });
+    });
   });
 });
 
@@ -60,6 +84,23 @@ describe.each(['fp32', 'bf16'] as const)('%s, saved behind training', (precision
       });
     },
   );
+});
+
+it.each([
+  ['saves on its way', 2, true],
+  ['saves at its end alone', 5, false],
+  ['never asked for one', null, false],
+] as const)('a run that %s has its buffer before the first step: %s, %s', async (_, saveEvery, isTaken) => {
+  await withFolder(async (folder) => {
+    await using run = startRun(path.join(folder, 'out'), { gpu: '1GiB', cpu: '1GiB' });
+    trainTo(run.engine, 1);
+    const { config } = run.engine.context;
+    const context = { built: built(), config: { ...config, train: { ...config.train, saveEvery } }, totalSteps: 4 };
+    const { hook, checkpointer } = checkpointing(run.engine, context, { position: () => nowhere }, null as never);
+    await hook.beforeTrain!(null as never);
+    expect(checkpointer.bufferBytes > 0).toBe(isTaken);
+    await checkpointer.dispose();
+  });
 });
 
 it('a disk that fails costs the checkpoint only: the one before stays, training and the next save go on', async () => {

@@ -4,6 +4,7 @@ import type {
   CopyTicket,
   DiskTicket,
   ExecutorId,
+  SaveTicket,
   SwapId,
   SwapOptions,
   TicketId,
@@ -48,6 +49,10 @@ export function copy(
     bytes: mib,
     ...changes,
   };
+}
+
+export function save(number: number, arena: ArenaId, changes: Partial<SaveTicket>): SaveTicket {
+  return { ...common, id: id(number), lane: 'save', arena, pieces: [], finish: [], ...changes };
 }
 
 export function disk(

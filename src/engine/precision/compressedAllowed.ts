@@ -1,7 +1,7 @@
 import { TierraError } from '../../core/errors.ts';
 import type { Optimizer } from '../../optim/index.ts';
 import type { Context } from '../launch.ts';
-import { asksForTiers } from '../placement.ts';
+import { usesTiers } from '../placement.ts';
 
 /** Throws `E_CONFIG` or `E_UNSUPPORTED` where `optimizer.states: compressed` is asked for and cannot be had. */
 export function checkCompressedStates(
@@ -19,7 +19,7 @@ export function checkCompressedStates(
     refuse('E_UNSUPPORTED', `works with bf16 and fp32, and training is in ${dtype}`, `Set precision: bf16, ${exact}.`);
   }
   const { memory, parallel } = config;
-  if (device !== 'cpu' && (memory.policy === 'off' || !asksForTiers(memory))) {
+  if (device !== 'cpu' && !usesTiers(memory)) {
     refuse(
       'E_UNSUPPORTED',
       `is updated by the CPU only, and without memory: budgets states are on ${device}`,

@@ -2,7 +2,6 @@
  * Forward passes outside the plan: evaluation, generation, odd batches. A unit's chunks are fetched when it is entered,
  * into slots that the plan leaves free between steps; what was used longest ago makes room.
  */
-import { LRUCache } from 'lru-cache';
 import { TierraError } from '../../core/errors.ts';
 import { type ChunkId, type Layout, type Plan, parameterBytes, type Slot, type SlotId } from '../../memory/index.ts';
 import type { ExecutorId, TicketId } from '../../native/binding.ts';
@@ -25,17 +24,14 @@ export class OnDemand {
   readonly #parts: OnDemandParts;
   readonly #free: Slot[];
   /** Chunks in GPU slots, least recently used first; a unit at work is pinned and not among them. */
-  readonly #cached: LRUCache<ChunkId, Slot>;
+  readonly #cached = new Map<ChunkId, Slot>();
   readonly #pinned = new Map<ChunkId, Slot>();
-  readonly #owners = new Map<SlotId, ChunkId>();
   #carriedThere = false;
   #executor: ExecutorId | null = null;
   #nextId = 1;
 
   constructor(parts: OnDemandParts) {
     this.#parts = parts;
-    // No more than there can be: a cache is emptied at every step, in time that grows with its size.
-    this.#cached = new LRUCache({ max: parts.layout.chunks.length });
     this.#free = freeGpuSlots(parts.plan).sort((a, b) => a.bytes - b.bytes);
   }
 
@@ -81,7 +77,7 @@ export class OnDemand {
     for (;;) {
       const index = this.#free.findIndex((slot) => slot.bytes >= bytes);
       if (index >= 0) return this.#free.splice(index, 1)[0]!;
-      const oldest = this.#cached.pop();
+      const [oldest] = this.#cached;
       if (oldest === undefined) {
         throw new TierraError(
           'E_PLAN',
@@ -91,15 +87,16 @@ export class OnDemand {
           },
         );
       }
-      this.#parts.views.unbind(this.#owners.get(oldest.id)!);
-      this.#free.push(oldest);
+      const [leaving, slot] = oldest;
+      this.#cached.delete(leaving);
+      this.#parts.views.unbind(leaving);
+      this.#free.push(slot);
       this.#free.sort((a, b) => a.bytes - b.bytes);
     }
   }
 
   #fetch(chunk: ChunkId, slot: SlotId): void {
     const { homes, tiers, layout, plan, device } = this.#parts;
-    this.#owners.set(slot, chunk);
     const bytes = parameterBytes(layout.chunks[chunk]!, plan.types);
     const from = homes.bytes(chunk, 'parameter', false);
     const to = tiers.memory(slot);
@@ -122,7 +119,6 @@ export class OnDemand {
   restoreCarried(): void {
     if (this.#carriedThere) return;
     for (const { chunk, slot } of this.#parts.plan.carried) this.#fetch(chunk, slot);
-    this.#owners.clear();
     this.#carriedThere = true;
   }
 
@@ -137,7 +133,6 @@ export class OnDemand {
     for (const chunk of this.#cached.keys()) this.#parts.views.unbind(chunk);
     this.#pinned.clear();
     this.#cached.clear();
-    this.#owners.clear();
     this.#free.length = 0;
     this.#free.push(...freeGpuSlots(this.#parts.plan).sort((a, b) => a.bytes - b.bytes));
   }
