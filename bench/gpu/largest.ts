@@ -1,5 +1,5 @@
 /**
- * As large as it gets: asks the planner for the deepest model of a shape that this machine takes, trains two steps of it, checks what they
+ * As large as it gets: asks the planner for the deepest model of a shape that this machine takes, trains `steps` of it, checks what they
  * did to three matrices against AdamW in double precision, and shows that 5 % more is refused.
  *
  *   node --import tsx bench/gpu/largest.ts '{"preset":"llama-2-7b","length":2048,"memory":{"gpu":"24GiB","cpu":"110GiB","nvme":{...}}}'
@@ -24,13 +24,15 @@ interface Row {
   readonly overrides?: Readonly<Record<string, unknown>>;
   readonly batch?: number;
   readonly length: number;
+  /** 2 by default: the second begins from moments that are not zero. */
+  readonly steps?: number;
   readonly memory: NonNullable<ConfigInput['memory']>;
   readonly precision?: 'fp32' | 'bf16';
   readonly device?: 'cuda' | 'cpu';
 }
 
 const row = JSON.parse(process.argv[2] ?? '{}') as Row;
-const { batch = 1, length } = row;
+const { batch = 1, length, steps = 2 } = row;
 const adam = { learningRate: 1e-4, betas: [0.9, 0.95], eps: 1e-8, weightDecay: 0.1 } as const;
 const config = resolveConfig({
   device: row.device ?? 'cuda',
@@ -57,7 +59,7 @@ const states = (['gpu', 'host', 'nvme'] as const).map(
 console.log(`placed after ${since()}; states of ${plan!.chunks.length} chunks: ${states.join(', ')}`);
 const matrices = engine.model.parameters().filter(({ shape }) => shape.length > 1);
 const sampled = [0.1, 0.5, 0.9].map((share) => matrices[Math.floor(share * matrices.length)]!);
-for (let step = 0; step < 2; step++) {
+for (let step = 0; step < steps; step++) {
   const before = sampled.map(read);
   const at = performance.now();
   const { loss, norm, clipFactor } = withTokens(oneStep);

@@ -50,12 +50,26 @@ const shortestGapUs = 5;
  */
 export function splitGap(gap: TicketTimes, awaited: readonly number[], context: WaitContext): WaitPiece[] {
   if (gap.endUs - gap.startUs < shortestGapUs) return [];
-  const held = awaited.filter((ticket) => (context.times(ticket)?.endUs ?? 0) > gap.startUs);
-  const last = latest(held, gap.endUs, context);
-  const heldUntilUs = last === undefined ? gap.startUs : Math.min(gap.endUs, context.times(last)!.endUs);
-  const pieces = last === undefined ? [] : splitWait({ ...gap, endUs: heldUntilUs }, held, context);
+  const seen = endedBy(gap.endUs, awaited, context);
+  const held = awaited.filter((ticket) => (seen.times(ticket)?.endUs ?? 0) > gap.startUs);
+  const last = latest(held, gap.endUs, seen);
+  const heldUntilUs = last === undefined ? gap.startUs : seen.times(last)!.endUs;
+  const pieces = last === undefined ? [] : splitWait({ ...gap, endUs: heldUntilUs }, held, seen);
   const isRest = gap.endUs - heldUntilUs >= shortestGapUs;
   return isRest ? [...pieces, { ticket: 0, startUs: heldUntilUs, endUs: gap.endUs }] : pieces;
+}
+
+/**
+ * Compute that was made to wait for tickets began after them, whatever the clocks say: the end of a copy is read by a thread that wakes
+ * up for it, a tenth of a millisecond late or more.
+ */
+function endedBy(atUs: number, awaited: readonly number[], context: WaitContext): WaitContext {
+  const times = (ticket: number): TicketTimes | undefined => {
+    const read = context.times(ticket);
+    const isLate = read !== undefined && read.endUs > atUs && awaited.includes(ticket);
+    return isLate ? { startUs: Math.min(read.startUs, atUs), endUs: atUs } : read;
+  };
+  return { times, before: (ticket) => context.before(ticket) };
 }
 
 /** Of `tickets`, the one that ended last, but not after `atUs`. */

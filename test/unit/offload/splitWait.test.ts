@@ -42,10 +42,9 @@ test('a device that stood still waited for what ended in the gap, and then for t
   const chain = {
     1: { startUs: 0, endUs: 100 },
     2: { startUs: 100, endUs: 160, before: [1] },
-    3: { startUs: 300, endUs: 400 },
   };
   const gap = { startUs: 90, endUs: 200 };
-  expect(splitGap(gap, [1, 2, 3], context(chain))).toEqual([
+  expect(splitGap(gap, [1, 2], context(chain))).toEqual([
     { ticket: 1, startUs: 90, endUs: 100 },
     { ticket: 2, startUs: 100, endUs: 160 },
     { ticket: 0, startUs: 160, endUs: 200 },
@@ -55,6 +54,18 @@ test('a device that stood still waited for what ended in the gap, and then for t
     { ticket: 0, startUs: 200, endUs: 250 },
   ]);
   expect(splitGap({ startUs: 200, endUs: 203 }, [1], context(chain))).toEqual([]);
+});
+
+test('compute that began behind a copy waited for it, also where the end of the copy was read too late', () => {
+  // An update, the copy of what it made, and the clock of copies 40 ahead of that of compute.
+  const chain = {
+    1: { startUs: 0, endUs: 500 },
+    2: { startUs: 500, endUs: 620, before: [1] },
+  };
+  expect(splitGap({ startUs: 100, endUs: 580 }, [2], context(chain))).toEqual([
+    { ticket: 1, startUs: 100, endUs: 500 },
+    { ticket: 2, startUs: 500, endUs: 580 },
+  ]);
 });
 
 test('pieces cover any wait without gap or overlap, whatever ran', () => {
