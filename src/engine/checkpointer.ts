@@ -92,12 +92,14 @@ export class Checkpointer {
   }
 
   /**
-   * Takes the buffer, which holds the first save up otherwise: gigabytes of it are page-locked beside a GPU. The store has its
-   * plan by then. Throws `E_OUT_OF_MEMORY`.
+   * Takes the buffer and starts the thread, which hold training up at the first save otherwise: gigabytes of the buffer are page-locked
+   * beside a GPU. The store has its plan by then. Throws `E_OUT_OF_MEMORY`.
    */
   prepare(): void {
     const order = this.#order();
-    if (typeof order !== 'string') this.#buffer(order);
+    if (typeof order === 'string') return;
+    this.#buffer(order);
+    this.#committer.start();
   }
 
   /** Host memory taken to write checkpoints. */

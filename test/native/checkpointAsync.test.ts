@@ -1,8 +1,9 @@
 /** A checkpoint written behind training is of its step, to the bit, and costs training nothing but time. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { isTierraError } from '../../src/core/errors.ts';
+import { Committer } from '../../src/engine/checkpoint/committer.ts';
 import { verifyCheckpoint } from '../../src/engine/checkpoint/index.ts';
 import { checkpointing } from '../../src/engine/checkpointing.ts';
 import { native } from '../../src/native/load.ts';
@@ -90,15 +91,17 @@ it.each([
   ['saves on its way', 2, true],
   ['saves at its end alone', 5, false],
   ['never asked for one', null, false],
-] as const)('a run that %s has its buffer before the first step: %s, %s', async (_, saveEvery, isTaken) => {
+] as const)('a run that %s has buffer and thread before its first step: %s, %s', async (_, saveEvery, isTaken) => {
   await withFolder(async (folder) => {
     await using run = startRun(path.join(folder, 'out'), { gpu: '1GiB', cpu: '1GiB' });
     trainTo(run.engine, 1);
     const { config } = run.engine.context;
     const context = { built: built(), config: { ...config, train: { ...config.train, saveEvery } }, totalSteps: 4 };
     const { hook, checkpointer } = checkpointing(run.engine, context, { position: () => nowhere }, null as never);
+    using started = vi.spyOn(Committer.prototype, 'start');
     await hook.beforeTrain!(null as never);
     expect(checkpointer.bufferBytes > 0).toBe(isTaken);
+    expect(started).toHaveBeenCalledTimes(isTaken ? 1 : 0);
     await checkpointer.dispose();
   });
 });

@@ -6,13 +6,18 @@ import type { CommitRequest, PlainError } from './commitWorker.ts';
 
 type Answer = { readonly result: WrittenCheckpoint } | { readonly error: PlainError };
 
-/** Finishes checkpoints on a thread of its own, one at a time. The thread starts with the first and lives until `close`. */
+/** Finishes checkpoints on a thread of its own, one at a time. The thread starts with the first, or before, and lives until `close`. */
 export class Committer {
   #worker: Worker | null = null;
 
-  commit(request: CommitRequest): Promise<WrittenCheckpoint> {
+  /** Starts the thread, which takes a moment (from sources it is bundled first: longer). It keeps no process alive. */
+  start(): Worker {
     this.#worker ??= startWorker();
-    const worker = this.#worker;
+    return this.#worker;
+  }
+
+  commit(request: CommitRequest): Promise<WrittenCheckpoint> {
+    const worker = this.start();
     worker.ref();
     return new Promise((resolve, reject) => {
       const end = (body: () => void): void => {
