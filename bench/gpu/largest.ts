@@ -33,11 +33,14 @@ interface Row {
 
 const row = JSON.parse(process.argv[2] ?? '{}') as Row;
 const { batch = 1, length, steps = 2 } = row;
+/** Said outright: a plan would take the vocabulary of the tokenizer, of which there is none here. */
+const { vocab_size } = buildModel({ preset: row.preset } as ModelSettings).hfConfig as { readonly vocab_size: number };
+const overrides = { vocab_size, ...row.overrides };
 const adam = { learningRate: 1e-4, betas: [0.9, 0.95], eps: 1e-8, weightDecay: 0.1 } as const;
 const config = resolveConfig({
   device: row.device ?? 'cuda',
   precision: row.precision ?? 'bf16',
-  model: { preset: row.preset, overrides: row.overrides ?? {} },
+  model: { preset: row.preset, overrides },
   data: { train: 'random tokens', sequenceLength: length },
   train: { steps: 1000, batchSize: batch, clipNorm: 1 },
   optimizer: adam,
@@ -45,11 +48,11 @@ const config = resolveConfig({
   memory: row.memory,
 } as unknown as ConfigInput);
 
-const found = await planLargest(config, { described: null, measure: false });
-process.stdout.write(largestText(found));
-
 const began = performance.now();
 const since = (): string => `${((performance.now() - began) / 1e3).toFixed(0)} s`;
+const found = await planLargest(config, { described: null, measure: false });
+process.stdout.write(largestText(found));
+console.log(`planned after ${since()}`);
 const engine = engineOf(found.layers);
 withTokens((tokens) => engine.prepare(tokens, { together: true }));
 const { plan } = engine.store as ChunkStore;
@@ -92,7 +95,7 @@ if (found.refused !== null) console.log(`\n${found.refused.layers} layers: ${ref
 
 function engineOf(layers: number): Engine<TokenBatch, Tensor> {
   const context = launch(config as unknown as ConfigInput);
-  const shape = { preset: row.preset, overrides: { ...row.overrides, [found.field]: layers } };
+  const shape = { preset: row.preset, overrides: { ...overrides, [found.field]: layers } };
   const { model } = buildModel(shape as unknown as ModelSettings);
   const values = quickValues(context.dtype, context.device);
   return initialize<TokenBatch, Tensor>({ context, model, totalSteps: 1000, values });

@@ -112,16 +112,14 @@ export class StepWalk {
       this.#takeNothing(planned, unit);
       return;
     }
-    for (const expected of moment.gradients) {
-      const chunk = map.layout.chunks[expected.chunk]!;
-      const isSum = expected.bytes !== chunk.elements * dtypeBytes(this.#dtype);
+    const places = moment.gradients.map(({ chunk: id, slot, bytes, add }) => {
+      const chunk = map.layout.chunks[id]!;
+      const isSum = bytes !== chunk.elements * dtypeBytes(this.#dtype);
       // In the vertical order the sum is made here, one micro-batch after another.
-      const add = expected.add || this.#begun.has(expected.chunk);
-      const { slot } = expected;
-      const type = isSum ? stateDtype(this.#dtype) : this.#dtype;
-      views.takeGradients(chunk, { slot, add }, type, (parameter) => byParameter.get(parameter) ?? null);
-      if (moment.microBatch < 0) this.#begun.add(expected.chunk);
-    }
+      return { chunk, slot, add: add || this.#begun.has(id), dtype: isSum ? stateDtype(this.#dtype) : this.#dtype };
+    });
+    views.takeGradients(places, (parameter) => byParameter.get(parameter) ?? null);
+    if (moment.microBatch < 0) for (const { chunk } of moment.gradients) this.#begun.add(chunk);
     if (!accumulates(plan)) takeNorms(this.#norms, planned, moment, byParameter);
     for (const gradient of gradients) gradient?.dispose();
   }

@@ -6,6 +6,12 @@ import { adopt, type Dtype, dtypeBytes, dtypeCode, noGrad, ops, scope, type Tens
 import type { ModelMap } from './stepTrace.ts';
 import type { Tiers } from './tiers.ts';
 
+/** Where the gradients of one chunk go, and in which type. */
+export interface GradientPlace extends Pick<MomentGradient, 'slot' | 'add'> {
+  readonly chunk: Chunk;
+  readonly dtype: Dtype;
+}
+
 export class Views {
   readonly #map: ModelMap;
   readonly #tiers: Tiers;
@@ -44,31 +50,32 @@ export class Views {
   }
 
   /**
-   * Writes (or adds) gradients into a slot laid out like the chunk, in `dtype`; a parameter without one gets zeros.
-   * Padding is left as it is: nothing reads it.
+   * Writes (or adds) gradients into slots laid out like their chunks; a parameter without one gets zeros. Padding is left as it is:
+   * nothing reads it.
    */
-  takeGradients(
-    chunk: Chunk,
-    { slot, add }: Pick<MomentGradient, 'slot' | 'add'>,
-    dtype: Dtype,
-    gradientOf: (parameter: Parameter) => Tensor | null,
-  ): void {
-    const { arena, offset } = this.#tiers.memory(slot);
-    const size = dtypeBytes(dtype);
+  takeGradients(places: readonly GradientPlace[], gradientOf: (parameter: Parameter) => Tensor | null): void {
     noGrad(() =>
       scope(() => {
-        for (const placed of chunk.parameters) {
-          const parameter = this.#map.parameters[placed.id]!;
-          const gradient = gradientOf(parameter);
-          const at = offset + placed.offset * size;
-          if (gradient === null) {
-            if (!add) native().arenaFill(arena, at, placed.elements * size, 0);
-            continue;
+        const [into, from]: [Tensor[], Tensor[]] = [[], []];
+        for (const { chunk, slot, add, dtype } of places) {
+          const { arena, offset } = this.#tiers.memory(slot);
+          for (const [index, placed] of chunk.parameters.entries()) {
+            const gradient = gradientOf(this.#map.parameters[placed.id]!);
+            if (gradient === null) {
+              const size = dtypeBytes(dtype);
+              if (!add) native().arenaFill(arena, offset + placed.offset * size, placed.elements * size, 0);
+              continue;
+            }
+            const target = this.tensorIn({ arena, offset }, chunk, index, dtype);
+            if (add) {
+              ops.addInPlace(target, gradient);
+            } else {
+              into.push(target);
+              from.push(gradient);
+            }
           }
-          const target = adopt(native().arenaTensor(arena, at, parameter.shape, dtypeCode(dtype)));
-          if (add) ops.addInPlace(target, gradient);
-          else ops.copyInto(target, gradient);
         }
+        ops.copyEachInto(into, from);
       }),
     );
   }

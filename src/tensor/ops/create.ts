@@ -33,6 +33,9 @@ const toCopy = operator<[Tensor, number | undefined, null, DeviceName | undefine
 const copyOperator = operator<[Tensor, Tensor, boolean], Tensor>(
   'aten::copy_(Tensor(a!) self, Tensor src, bool non_blocking=False) -> Tensor(a!)',
 );
+const copyEachOperator = operator<[readonly Tensor[], readonly Tensor[], boolean], unknown>(
+  'aten::_foreach_copy_(Tensor(a!)[] self, Tensor[] src, bool non_blocking=False) -> ()',
+);
 const zeroOperator = operator<[Tensor], Tensor>('aten::zero_(Tensor(a!) self) -> Tensor(a!)');
 const fillOperator = operator<[Tensor, number], Tensor>(
   'aten::fill_.Scalar(Tensor(a!) self, Scalar value) -> Tensor(a!)',
@@ -72,6 +75,10 @@ export function to(x: Tensor, options: TensorOptions): Tensor {
 /** Overwrites `into` with `from` (any dtype and device, same shape or broadcast). */
 export function copyInto(into: Tensor, from: Tensor): void {
   copyOperator(into, from, false).dispose();
+}
+/** The same for each pair, on a GPU in one launch where dtypes and strides agree. */
+export function copyEachInto(into: readonly Tensor[], from: readonly Tensor[]): void {
+  if (into.length > 0) copyEachOperator(into, from, false);
 }
 export function zeroInPlace(x: Tensor): void {
   zeroOperator(x).dispose();
