@@ -3,7 +3,8 @@
     python3 bench/gpu/losses.py FOLDER [--device cuda] [--steps 20]
 
 Writes FOLDER/model (Hugging Face, fp32), FOLDER/tokens.bin (int64, steps x batch x (length + 1)) and FOLDER/torch.json with
-the losses of: fp32; bf16 with fp32 master weights under two attention kernels, whose difference is what a change of kernels costs.
+the losses of: fp32; bf16 with fp32 master weights under every attention kernel there is (four on a GPU, two on a CPU), whose differences are what a
+change of kernels costs.
 """
 import argparse
 import json
@@ -65,11 +66,11 @@ def train(dtype, backend):
     return losses
 
 
-fused = SDPBackend.FLASH_ATTENTION
-result = {
-    "fp32": train(torch.float32, SDPBackend.MATH),
-    "bf16, flash attention": train(torch.bfloat16, fused),
-    "bf16, plain attention": train(torch.bfloat16, SDPBackend.MATH),
-}
+kernels = {"plain": SDPBackend.MATH, "flash": SDPBackend.FLASH_ATTENTION}
+if given.device.startswith("cuda"):
+    kernels |= {"memory-efficient": SDPBackend.EFFICIENT_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
+result = {"fp32": train(torch.float32, SDPBackend.MATH)}
+for name, kernel in kernels.items():
+    result[f"bf16, {name} attention"] = train(torch.bfloat16, kernel)
 with open(os.path.join(given.folder, "torch.json"), "w") as file:
     json.dump({"torch": torch.__version__, "batch": batch, "length": length, "steps": given.steps, "losses": result}, file)

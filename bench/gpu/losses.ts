@@ -91,8 +91,10 @@ for (const precision of precisions.split(',') as Precision[]) {
       `| ${precision} | ${name} | ${losses[0]!.toFixed(6)} to ${losses.at(-1)!.toFixed(6)} | ${apart} | ${same} |`,
     );
   }
-  if (peers.length > 1)
-    rows.push(`| ${precision} | PyTorch's two runs | | ${furthest(peers[0]![1], peers[1]![1]).toExponential(1)} | |`);
+  for (const [index, [name, losses]] of peers.entries()) {
+    const others = peers.slice(index + 1).map(([, other]) => furthest(losses, other).toExponential(1));
+    if (others.length > 0) rows.push(`| ${name} | PyTorch, from its runs after it | | ${others.join(', ')} | |`);
+  }
 }
 console.log(`| precision | placement | loss, step 1 to ${steps} | largest difference from PyTorch ${reference.torch} | bits of resident |
 |---|---|---|---|---|
