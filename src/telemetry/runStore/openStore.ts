@@ -29,7 +29,7 @@ export function openStore(file: string, { mustExist = false, busyMs }: OpenOptio
   try {
     // Readers may write too: what a killed process left in the log is recovered by whoever comes next.
     database = new Database(file, { timeout: busyMs });
-    database.pragma('journal_mode = WAL');
+    enterWal(database, busyMs);
     // The log is flushed when it is taken over into the store: power loss may cost the last minutes, never the store.
     database.pragma('synchronous = NORMAL');
     database.pragma('foreign_keys = ON');
@@ -38,6 +38,24 @@ export function openStore(file: string, { mustExist = false, busyMs }: OpenOptio
   } catch (error) {
     database?.close();
     throw storeError(file, error);
+  }
+}
+
+/** How often to ask again for a store that another process holds. */
+const askAgainMs = 5;
+
+/** SQLite does not wait for others when the mode of a new file changes: of two processes that begin together one would be refused. */
+function enterWal(database: Database, busyMs: number): void {
+  const giveUpMs = Date.now() + busyMs;
+  for (;;) {
+    try {
+      database.pragma('journal_mode = WAL');
+      return;
+    } catch (error) {
+      const isBusy = error instanceof sqlite().SqliteError && error.code.startsWith('SQLITE_BUSY');
+      if (!isBusy || Date.now() >= giveUpMs) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, askAgainMs);
+    }
   }
 }
 

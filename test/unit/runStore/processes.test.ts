@@ -2,8 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { runDetails } from '../../../src/telemetry/runStore/details.ts';
+import { openStore } from '../../../src/telemetry/runStore/openStore.ts';
 import { piecesOf } from '../../../src/telemetry/runStore/pieces.ts';
 import { program } from '../../compiled.ts';
 import { reader, scratch, withoutSqlite } from './support.ts';
@@ -73,5 +75,23 @@ describe.skipIf(withoutSqlite)('processes and their store', () => {
       expect(storedSteps(file, number)).toEqual(upTo(400));
       expect(sessions).toMatchObject([{ outcome: 'completed', lastStep: 400 }]);
     }
+  });
+
+  it('a new store is waited for while another process looks at it', { timeout: 60_000 }, async () => {
+    const file = path.join(scratch(), 'tierra.db');
+    const holder = new Worker(
+      `const { parentPort, workerData } = require('node:worker_threads');
+       const database = require('better-sqlite3')(workerData);
+       database.exec('BEGIN; CREATE TABLE other (x)');
+       parentPort.postMessage('held');
+       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+       database.exec('ROLLBACK');
+       database.close();`,
+      { eval: true, workerData: file },
+    );
+    await once(holder, 'message');
+    expect(() => openStore(file, { busyMs: 0 })).toThrow(expect.objectContaining({ code: 'E_IO' }));
+    openStore(file, { busyMs: 30_000 }).close();
+    await once(holder, 'exit');
   });
 });
