@@ -11,7 +11,10 @@ export interface PlanSummary {
   readonly states: RestingBytes;
   readonly gradients: RestingBytes;
   readonly chunks: number;
+  /** What the forecast reckons with: how long a step takes, how much of it is computing, and what each lane moves for how long. */
   readonly stepSeconds: number;
+  readonly computeSeconds: number;
+  readonly lanes: Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
   /** What the forecast says holds the step up. */
   readonly limit: 'compute' | 'disk' | 'link' | 'optimizer';
 }

@@ -4,16 +4,19 @@ import type { TierName } from './progress.ts';
 
 type PerTier = Readonly<Record<TierName, number>>;
 
+type Lane = 'read' | 'write' | 'toDevice' | 'toHost' | 'update';
+type Lanes = Readonly<Record<Lane, { readonly bytes: number; readonly busySeconds: number }>>;
+
 /** Where one training step keeps what, and what it is expected to take. */
 export interface PlanFigures {
   readonly parameters: PerTier;
   readonly states: PerTier;
   readonly gradients: PerTier;
   readonly stepSeconds: number;
+  readonly computeSeconds: number;
+  readonly lanes: Lanes;
   readonly limit: 'compute' | 'disk' | 'link' | 'optimizer';
 }
-
-type Lane = 'read' | 'write' | 'toDevice' | 'toHost' | 'update';
 
 /** Means per step. */
 export interface MovementFigures {
@@ -21,7 +24,7 @@ export interface MovementFigures {
   readonly steps: number;
   readonly stepSeconds: number;
   readonly computeSeconds: number;
-  readonly lanes: Readonly<Record<Lane, { readonly bytes: number; readonly busySeconds: number }>>;
+  readonly lanes: Lanes;
   /** Longest first. */
   readonly waits: readonly { readonly cause: string; readonly seconds: number }[];
   /** Steps whose updates guessed rightly that nothing is clipped, guessed wrongly, or waited for the norm. */
@@ -67,7 +70,7 @@ const durationText = (seconds: number): string =>
 /** Waits below this share of a step are told in one line. */
 const leastShare = 0.005;
 
-/** A table for the end of a run: what lives where, what moved in a step, and where the step's time went. */
+/** A table for the end of a run: what lives where, what moved in a step and how fast, where the step's time went, and what the plan had reckoned with. */
 export function movementText(report: MovementFigures): string {
   const { plan, steps, stepSeconds, computeSeconds, lanes, waits } = report;
   const kinds = (['parameters', 'gradients', 'states'] as const).filter((kind) => total(plan[kind]) > 0);
@@ -84,22 +87,32 @@ export function movementText(report: MovementFigures): string {
   ];
   const moved = rows
     .filter(([, lane]) => lanes[lane].bytes > 0)
-    .map(([name, lane]) => [name, formatBytes(lanes[lane].bytes), ...shareOf(lanes[lane].busySeconds, stepSeconds)]);
+    .map(([name, lane]) => [
+      name,
+      formatBytes(lanes[lane].bytes),
+      ...shareOf(lanes[lane].busySeconds, stepSeconds),
+      rateText(lanes[lane]),
+      rateText(plan.lanes[lane]),
+    ]);
   const shown = waits.filter(({ seconds }) => seconds >= leastShare * stepSeconds);
   const waited = waits.reduce((sum, { seconds }) => sum + seconds, 0);
   const small = waited - shown.reduce((sum, { seconds }) => sum + seconds, 0);
   const rest = Math.max(0, stepSeconds - computeSeconds - waited);
   const time: [string, number][] = [
-    ['  computing', computeSeconds],
     ...shown.map(({ cause, seconds }): [string, number] => [`  waiting: ${cause}`, seconds]),
     ...(small > 0 && shown.length > 0 ? [['  waiting: others', small] as [string, number]] : []),
     ['  between units', rest],
   ];
   return [
     aligned([['at rest', ...tierOrder.map((tier) => tierNames[tier])], ...lives]),
-    aligned([['moved in a step', 'bytes', 'busy', ''], ...moved]),
+    aligned([['moved in a step', 'bytes', 'busy', '', 'rate', 'planned'], ...moved]),
     aligned([
-      [`time of a step, mean of ${steps}`, ...shareOf(stepSeconds, stepSeconds)],
+      [
+        `time of a step, mean of ${steps}`,
+        ...shareOf(stepSeconds, stepSeconds),
+        `planned ${durationText(plan.stepSeconds)}`,
+      ],
+      ['  computing', ...shareOf(computeSeconds, stepSeconds), `planned ${durationText(plan.computeSeconds)}`],
       ...time.map(([name, seconds]) => [name, ...shareOf(seconds, stepSeconds)]),
     ]),
     ...(report.guesses === undefined ? [] : [guessText(report.guesses)]),
@@ -113,6 +126,10 @@ const shareOf = (seconds: number, whole: number): [string, string] => [
   durationText(seconds),
   `${Math.round((100 * seconds) / whole)}%`,
 ];
+
+/** `1.21 GB/s`: bytes per second in which the lane was busy. */
+const rateText = ({ bytes, busySeconds }: { readonly bytes: number; readonly busySeconds: number }): string =>
+  busySeconds > 0 ? `${Number((bytes / busySeconds / 1e9).toPrecision(3))} GB/s` : '-';
 
 /** First column to the left, numbers to the right, two spaces between. */
 function aligned(rows: readonly (readonly string[])[]): string {

@@ -7,6 +7,7 @@ import {
   stateBytes,
   tiers,
 } from '../../memory/index.ts';
+import type { LaneName } from '../../native/binding.ts';
 import type { PlanSummary, RestingBytes } from '../observer.ts';
 
 /** Where a plan keeps what, and how fast it expects to be. */
@@ -31,7 +32,20 @@ export function summarizePlan(plan: Plan, layout: Layout): PlanSummary {
     ),
     chunks: plan.chunks.length,
     stepSeconds: plan.forecast.stepSeconds,
+    computeSeconds: plan.forecast.computeSeconds,
+    lanes: lanesOf(plan),
     limit: limitOf(plan),
+  };
+}
+
+function lanesOf({ forecast: { movedBytes, busySeconds } }: Plan): PlanSummary['lanes'] {
+  const lane = (name: LaneName) => ({ bytes: movedBytes[name], busySeconds: busySeconds[name] });
+  return {
+    read: lane('read'),
+    write: lane('write'),
+    toDevice: lane('toDevice'),
+    toHost: lane('toHost'),
+    update: lane('update'),
   };
 }
 

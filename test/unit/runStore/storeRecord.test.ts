@@ -47,6 +47,8 @@ describe.skipIf(withoutSqlite)('the record of a run', () => {
         states: { gpu: 1, host: 2, nvme: 3 },
         gradients: { gpu: 1, host: 2, nvme: 3 },
         stepSeconds: 1,
+        computeSeconds: 0.5,
+        lanes: { read: bytes, write: bytes, toDevice: bytes, toHost: bytes, update: bytes },
         limit: 'disk',
       },
       steps: 4,

@@ -7,6 +7,14 @@ const plan = {
   states: { gpu: 1, host: 600 * MiB, nvme: 300 * MiB },
   gradients: { gpu: 0, host: 100 * MiB, nvme: 0 },
   stepSeconds: 1.2,
+  computeSeconds: 0.75,
+  lanes: {
+    toDevice: { bytes: 150 * MiB, busySeconds: 0.006 },
+    toHost: { bytes: 100 * MiB, busySeconds: 0.0045 },
+    read: { bytes: 300 * MiB, busySeconds: 0.15 },
+    write: { bytes: 300 * MiB, busySeconds: 0.15 },
+    update: { bytes: 0, busySeconds: 0 },
+  },
   limit: 'disk' as const,
 };
 const report: MovementFigures = {
@@ -45,13 +53,13 @@ test('what lives where, what moved, and where the time went', () => {
       parameters                    38.0 MiB  62.0 MiB        -
       gradients                            -   100 MiB        -
       states                             1 B   600 MiB  300 MiB
-    moved in a step                   bytes     busy
-      cpu to gpu                    150 MiB  12.0 ms   1%
-      gpu to cpu                    100 MiB   9.0 ms   1%
-      disk to cpu                   300 MiB   400 ms  32%
-      cpu to disk                   300 MiB   350 ms  28%
-    time of a step, mean of 99       1.25 s  100%
-      computing                      800 ms   64%
+    moved in a step                   bytes     busy             rate    planned
+      cpu to gpu                    150 MiB  12.0 ms   1%   13.1 GB/s  26.2 GB/s
+      gpu to cpu                    100 MiB   9.0 ms   1%   11.7 GB/s  23.3 GB/s
+      disk to cpu                   300 MiB   400 ms  32%  0.786 GB/s   2.1 GB/s
+      cpu to disk                   300 MiB   350 ms  28%  0.899 GB/s   2.1 GB/s
+    time of a step, mean of 99       1.25 s  100%  planned 1.20 s
+      computing                      800 ms   64%  planned 750 ms
       waiting: states from disk      300 ms   24%
       waiting: optimizer             100 ms    8%
       waiting: others                2.0 ms    0%
