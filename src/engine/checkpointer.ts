@@ -92,13 +92,15 @@ export class Checkpointer {
   }
 
   /**
-   * Takes the buffer and starts the thread, which hold training up at the first save otherwise: gigabytes of the buffer are page-locked
-   * beside a GPU. The store has its plan by then. Throws `E_OUT_OF_MEMORY`.
+   * Takes the buffer, with its pages, and starts the thread, which hold training up at the first save otherwise: gigabytes of the buffer
+   * are page-locked beside a GPU. The store has its plan by then. Throws `E_OUT_OF_MEMORY`.
    */
   prepare(): void {
     const order = this.#order();
     if (typeof order === 'string') return;
-    this.#buffer(order);
+    const { arena, slotBytes, slots } = this.#buffer(order);
+    // Page-locked, it is there already.
+    if (this.#engine.context.device === 'cpu') native().arenaFill(arena, 0, slotBytes * slots, 0);
     this.#committer.start();
   }
 

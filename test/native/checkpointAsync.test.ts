@@ -99,9 +99,12 @@ it.each([
     const context = { built: built(), config: { ...config, train: { ...config.train, saveEvery } }, totalSteps: 4 };
     const { hook, checkpointer } = checkpointing(run.engine, context, { position: () => nowhere }, null as never);
     using started = vi.spyOn(Committer.prototype, 'start');
+    using touched = vi.spyOn(native(), 'arenaFill');
     await hook.beforeTrain!(null as never);
     expect(checkpointer.bufferBytes > 0).toBe(isTaken);
     expect(started).toHaveBeenCalledTimes(isTaken ? 1 : 0);
+    // A buffer whose pages the first save must find holds that up.
+    expect(touched.mock.calls.map(([, , bytes]) => bytes)).toEqual(isTaken ? [checkpointer.bufferBytes] : []);
     await checkpointer.dispose();
   });
 });
