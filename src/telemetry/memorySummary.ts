@@ -127,9 +127,13 @@ const shareOf = (seconds: number, whole: number): [string, string] => [
   `${Math.round((100 * seconds) / whole)}%`,
 ];
 
-/** `1.21 GB/s`: bytes per second in which the lane was busy. */
-const rateText = ({ bytes, busySeconds }: { readonly bytes: number; readonly busySeconds: number }): string =>
-  busySeconds > 0 ? `${Number((bytes / busySeconds / 1e9).toPrecision(3))} GB/s` : '-';
+/** `1.21 GB/s`, `86.5 MB/s`: bytes per second in which the lane was busy. */
+function rateText({ bytes, busySeconds }: Lanes[Lane]): string {
+  if (busySeconds === 0) return '-';
+  const rate = bytes / busySeconds;
+  const [unit, name] = rate < 1e9 ? [1e6, 'MB/s'] : [1e9, 'GB/s'];
+  return `${Number((rate / unit).toPrecision(3))} ${name}`;
+}
 
 /** First column to the left, numbers to the right, two spaces between. */
 function aligned(rows: readonly (readonly string[])[]): string {

@@ -210,8 +210,8 @@ describe.each([1, 3])('the timeline of a step with %i micro-batches', (accumulat
     expect(run.said).toMatch(
       /^plan: parameters \d+% cpu, \d+% disk; states 100% disk; forecast .* a step, limited by /m,
     );
-    expect(run.said).toMatch(/^ {2}disk to cpu +\S+ [KM]iB +\S+ m?s +\d+%$/m);
-    expect(run.said).toMatch(/^ {2}computing +\S+ m?s +\d+%$/m);
+    expect(run.said).toMatch(/^ {2}disk to cpu +\S+ [KM]iB +\S+ m?s +\d+% +\S+ [MG]B\/s +\S+ [MG]B\/s$/m);
+    expect(run.said).toMatch(/^ {2}computing +\S+ m?s +\d+% +planned \S+ m?s$/m);
   });
 });
 

@@ -53,11 +53,11 @@ test('what lives where, what moved, and where the time went', () => {
       parameters                    38.0 MiB  62.0 MiB        -
       gradients                            -   100 MiB        -
       states                             1 B   600 MiB  300 MiB
-    moved in a step                   bytes     busy             rate    planned
-      cpu to gpu                    150 MiB  12.0 ms   1%   13.1 GB/s  26.2 GB/s
-      gpu to cpu                    100 MiB   9.0 ms   1%   11.7 GB/s  23.3 GB/s
-      disk to cpu                   300 MiB   400 ms  32%  0.786 GB/s   2.1 GB/s
-      cpu to disk                   300 MiB   350 ms  28%  0.899 GB/s   2.1 GB/s
+    moved in a step                   bytes     busy            rate    planned
+      cpu to gpu                    150 MiB  12.0 ms   1%  13.1 GB/s  26.2 GB/s
+      gpu to cpu                    100 MiB   9.0 ms   1%  11.7 GB/s  23.3 GB/s
+      disk to cpu                   300 MiB   400 ms  32%   786 MB/s   2.1 GB/s
+      cpu to disk                   300 MiB   350 ms  28%   899 MB/s   2.1 GB/s
     time of a step, mean of 99       1.25 s  100%  planned 1.20 s
       computing                      800 ms   64%  planned 750 ms
       waiting: states from disk      300 ms   24%
