@@ -36,15 +36,20 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 
 const root = path.resolve(import.meta.dirname, '../../src');
 
+/** Files that `file` names, in `src`; `isLoaded`: but those whose types alone it takes. */
+function importsOf(file: string, isLoaded = false): string[] {
+  const text = readFileSync(path.join(root, file), 'utf8');
+  return [...text.matchAll(/^(?:im|ex)port( type)?[^;]*? from '(\.[^']+)'/gm)]
+    .filter(([, type]) => !isLoaded || type === undefined)
+    .map(([, , target]) => path.relative(root, path.resolve(root, path.dirname(file), target!)));
+}
+
 function wrongImports(): string[] {
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   return files.flatMap((file) => {
     const folder = file.split(path.sep)[0]!;
     if (folder === file) return []; // src/index.ts re-exports everything
-    const text = readFileSync(path.join(root, file), 'utf8');
-    const targets = [...text.matchAll(/from '(\.[^']+)'/g)].map((match) =>
-      path.relative(root, path.resolve(root, path.dirname(file), match[1]!)),
-    );
+    const targets = importsOf(file);
     const reach = [folder, 'core', ...(allowed[folder] ?? [])];
     return targets
       .filter((target) => !reach.includes(target.split(path.sep)[0]!))
@@ -54,4 +59,11 @@ function wrongImports(): string[] {
 
 it('imports go downward only', () => {
   expect(wrongImports()).toEqual([]);
+});
+
+it('a command that reads no configuration does not load the schema, which takes longer than all else', () => {
+  const loaded = new Set(['cli/main.ts']);
+  for (const file of loaded) for (const target of importsOf(file, true)) loaded.add(target);
+  expect(loaded.size).toBeGreaterThan(50);
+  expect([...loaded].filter((file) => file.startsWith('config'))).toEqual([]);
 });

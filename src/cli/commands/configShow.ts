@@ -1,8 +1,8 @@
-import { isByteField, loadConfigWithOrigins, type Origin } from '../../config/index.ts';
+import type { Origin } from '../../config/index.ts';
 import { formatBytes, parseBytes } from '../../core/units.ts';
 import type { Command } from '../command.ts';
 import { setOption } from '../options.ts';
-import { overridesFrom } from '../overrides.ts';
+import { loadConfiguration, overridesFrom } from '../overrides.ts';
 import { alignColumns } from '../table.ts';
 
 export const configShowCommand: Command = {
@@ -11,15 +11,17 @@ export const configShowCommand: Command = {
   positionals: ['config'],
   options: { set: setOption },
   async run(args, { stdout }) {
-    const { origins } = loadConfigWithOrigins(args.positionals[0]!, overridesFrom(configShowCommand, args));
-    stdout.write(alignColumns(origins.map((entry) => [entry.path, valueText(entry), entry.origin])));
+    const { isByteField, loadConfigWithOrigins } = await loadConfiguration();
+    const { origins } = loadConfigWithOrigins(args.positionals[0]!, await overridesFrom(configShowCommand, args));
+    const text = (entry: Origin): string => valueText(entry, isByteField(entry.path));
+    stdout.write(alignColumns(origins.map((entry) => [entry.path, text(entry), entry.origin])));
     return 0;
   },
 };
 
 /** As it could stand in the file; sizes with a unit where that loses nothing. */
-function valueText({ path, value }: Origin): string {
-  if (isByteField(path) && typeof value === 'number') {
+function valueText({ value }: Origin, isSize: boolean): string {
+  if (isSize && typeof value === 'number') {
     const size = formatBytes(value);
     return parseBytes(size) === value ? size : String(value);
   }

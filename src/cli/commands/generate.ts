@@ -1,9 +1,8 @@
 import type { Config } from '../../config/index.ts';
-import { resolveConfig } from '../../config/index.ts';
 import type { Command, Option } from '../command.ts';
 import { loadGeneration } from '../engine.ts';
 import { deviceOption, setOption } from '../options.ts';
-import { overridesFrom } from '../overrides.ts';
+import { loadConfiguration, overridesFrom } from '../overrides.ts';
 
 const sample = (field: keyof Config['sample'], describe: string): Option => ({
   describe,
@@ -25,7 +24,8 @@ export const generateCommand: Command = {
     set: setOption,
   },
   async run(args, { stdout, signal }) {
-    const config = resolveConfig({}, overridesFrom(generateCommand, args));
+    const { resolveConfig } = await loadConfiguration();
+    const config = resolveConfig({}, await overridesFrom(generateCommand, args));
     const runGeneration = await loadGeneration();
     await runGeneration(config, {
       checkpoint: args.positionals[0]!,

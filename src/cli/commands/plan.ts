@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { type Config, loadConfig, type OverrideInput } from '../../config/index.ts';
+import type { Config, OverrideInput } from '../../config/index.ts';
 import { withIo } from '../../core/files.ts';
 import type { LinkFlags } from '../../dist/costs/index.ts';
 import type { PlanRequest } from '../../engine/planEstimate.ts';
@@ -11,7 +11,7 @@ import { loadBestMesh, loadCluster, loadLargest, loadPlanning } from '../engine.
 import { numberFlag } from '../hostOptions.ts';
 import { meshText } from '../meshText.ts';
 import { deviceOption, setOption } from '../options.ts';
-import { overridesFrom } from '../overrides.ts';
+import { loadConfiguration, overridesFrom } from '../overrides.ts';
 import { largestText, planText } from '../planText.ts';
 import { UsageError } from '../usageError.ts';
 
@@ -56,7 +56,7 @@ export const planCommand: Command = {
   },
   async run(args, { stdout }) {
     const described = machineFlags(args);
-    const config = configFor(args);
+    const config = await configFor(args);
     const request = { described, measure: args.flags.has('measure') };
     const ranks = ranksOf(args, config);
     if (ranks > 1 || args.flags.has('best-mesh'))
@@ -122,9 +122,10 @@ function rateOf({ flags }: Arguments, flag: string, describe: string): number | 
 }
 
 /** A described machine's disk needs no folder. */
-function configFor(args: Arguments): Config {
+async function configFor(args: Arguments): Promise<Config> {
+  const { loadConfig } = await loadConfiguration();
   const file = args.positionals[0]!;
-  const overrides = overridesFrom(planCommand, args);
+  const overrides = await overridesFrom(planCommand, args);
   if (!args.flags.has('nvme')) return loadConfig(file, overrides);
   const withoutSize = overrides.filter(
     (given) => typeof given === 'string' || given.source.startsWith('--nvme ') === false,

@@ -7,7 +7,7 @@ import {
   runDetails,
 } from '../../telemetry/runStore/index.ts';
 import type { Command } from '../command.ts';
-import { type Compared, compareText } from '../runs/compareText.ts';
+import type { Compared } from '../runs/compareText.ts';
 import { screenOf } from '../runs/screen.ts';
 import { storeOption, withStore } from '../runs/store.ts';
 
@@ -16,12 +16,15 @@ export const runsCompareCommand: Command = {
   describe: 'Show two runs over each other, and what differs between them',
   positionals: ['a', 'b'],
   options: { store: storeOption },
-  run: (args, { stdout }) =>
-    withStore(args, (database) => {
+  async run(args, { stdout }) {
+    // It knows the configuration's fields, whose schema takes longer to load than all else.
+    const { compareText } = await import('../runs/compareText.ts');
+    return await withStore(args, (database) => {
       const [a, b] = args.positionals.map((typed) => compared(database, typed)) as [Compared, Compared];
       stdout.write(compareText([a, b], screenOf(stdout)));
       return 0;
-    }),
+    });
+  },
 };
 
 /** Fine enough for any terminal, and for reading losses around a step. */

@@ -1,9 +1,8 @@
-import { loadConfig } from '../../config/index.ts';
 import { createProgress } from '../../telemetry/index.ts';
 import type { Command } from '../command.ts';
 import { loadTraining } from '../engine.ts';
 import { setOption } from '../options.ts';
-import { overridesFrom } from '../overrides.ts';
+import { loadConfiguration, overridesFrom } from '../overrides.ts';
 
 export const trainCommand: Command = {
   name: ['train'],
@@ -18,7 +17,8 @@ export const trainCommand: Command = {
     },
   },
   async run(args, { stdout, signal, onQuit }) {
-    const config = loadConfig(args.positionals[0]!, overridesFrom(trainCommand, args));
+    const { loadConfig } = await loadConfiguration();
+    const config = loadConfig(args.positionals[0]!, await overridesFrom(trainCommand, args));
     const runTraining = await loadTraining();
     using progress = createProgress(stdout, { logEvery: config.train.logEvery });
     onQuit(() => progress.dispose());
