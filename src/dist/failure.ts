@@ -1,5 +1,6 @@
 /** Who failed first? Ranks tell each other in the store, so that every message names the cause and not its echo. */
 import { TierraError } from '../core/errors.ts';
+import { sleepSync } from '../core/sleep.ts';
 import type { Group } from './group.ts';
 import type { Store } from './store.ts';
 import type { Watch } from './watch/watch.ts';
@@ -74,6 +75,6 @@ function silentRanks(group: Group, store: Store): number[] {
   while (true) {
     silent = silent.filter((rank) => !store.has(`failed/${rank}`));
     if (silent.length === 0 || Date.now() > deadline) return silent;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    sleepSync(50);
   }
 }

@@ -5,6 +5,9 @@ import type { TierUse } from './store.ts';
 /** Where one kind of bytes rests between steps. */
 export type RestingBytes = Readonly<Record<'gpu' | 'host' | 'nvme', number>>;
 
+/** What each lane moves in a step, and how long that keeps it busy. */
+export type LaneUses = Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
+
 /** A plan in a few numbers. */
 export interface PlanSummary {
   readonly parameters: RestingBytes;
@@ -14,7 +17,7 @@ export interface PlanSummary {
   /** What the forecast reckons with: how long a step takes, how much of it is computing, and what each lane moves for how long. */
   readonly stepSeconds: number;
   readonly computeSeconds: number;
-  readonly lanes: Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
+  readonly lanes: LaneUses;
   /** What the forecast says holds the step up. */
   readonly limit: 'compute' | 'disk' | 'link' | 'optimizer';
 }
@@ -64,7 +67,7 @@ export interface MovementReport {
   readonly steps: number;
   readonly stepSeconds: number;
   readonly computeSeconds: number;
-  readonly lanes: Readonly<Record<LaneName, { readonly bytes: number; readonly busySeconds: number }>>;
+  readonly lanes: LaneUses;
   /** Seconds from a step's last work on the device to the next one's first; absent where compute does not run behind its thread. */
   readonly betweenSeconds?: number;
   /** Seconds that compute stood still within a step, by what it waited for; longest first. */

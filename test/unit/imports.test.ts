@@ -39,7 +39,7 @@ const root = path.resolve(import.meta.dirname, '../../src');
 /** Files that `file` names, in `src`; `isLoaded`: but those whose types alone it takes. */
 function importsOf(file: string, isLoaded = false): string[] {
   const text = readFileSync(path.join(root, file), 'utf8');
-  return [...text.matchAll(/^(?:im|ex)port( type)?[^;]*? from '(\.[^']+)'/gm)]
+  return [...text.matchAll(/(^(?:im|ex)port type\b[^;]*?)?from '(\.[^']+)'/gm)]
     .filter(([, type]) => !isLoaded || type === undefined)
     .map(([, , target]) => path.relative(root, path.resolve(root, path.dirname(file), target!)));
 }

@@ -2,7 +2,7 @@
  * What happened when, as the executor's lanes recorded it. Sums are kept always; single spans only for an observer that wants a
  * timeline. On the CPU compute stands still while its thread waits; a GPU, which runs behind that thread, between two moments.
  */
-import type { Cause, Lane, Layout, Plan, Ticket } from '../../memory/index.ts';
+import { type Cause, type Lane, type Layout, type Plan, perLane, type Ticket } from '../../memory/index.ts';
 import type { AnyLane, ExecutorId, LaneName, TimelineSpan } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { MovementReport, PlanSummary, StoreObserver, TimelineCounter, TimelineEntry } from '../observer.ts';
@@ -150,23 +150,16 @@ export class StepRecorder {
     const { steps, stepUs, computeUs, betweenUs, bytes, busyUs, waitUs } = this.#totals;
     if (steps === 0) return null;
     const perStep = (sum: number): number => sum / steps;
-    const lane = (name: LaneName) => ({
-      bytes: perStep(bytes.get(name) ?? 0),
-      busySeconds: perStep(busyUs.get(name) ?? 0) / 1e6,
-    });
     return {
       plan: this.#summary,
       steps,
       stepSeconds: perStep(stepUs) / 1e6,
       computeSeconds: perStep(computeUs) / 1e6,
       ...(this.#isBehind ? { betweenSeconds: perStep(betweenUs) / 1e6 } : {}),
-      lanes: {
-        read: lane('read'),
-        write: lane('write'),
-        toDevice: lane('toDevice'),
-        toHost: lane('toHost'),
-        update: lane('update'),
-      },
+      lanes: perLane((lane) => ({
+        bytes: perStep(bytes.get(lane) ?? 0),
+        busySeconds: perStep(busyUs.get(lane) ?? 0) / 1e6,
+      })),
       waits: [...waitUs]
         .map(([cause, sum]) => ({ cause, seconds: perStep(sum) / 1e6 }))
         .sort((a, b) => b.seconds - a.seconds),

@@ -3,15 +3,16 @@ import {
   type Layout,
   type Plan,
   parameterBytes,
+  perLane,
   type Slot,
   stateBytes,
   tiers,
 } from '../../memory/index.ts';
-import type { LaneName } from '../../native/binding.ts';
 import type { PlanSummary, RestingBytes } from '../observer.ts';
 
 /** Where a plan keeps what, and how fast it expects to be. */
 export function summarizePlan(plan: Plan, layout: Layout): PlanSummary {
+  const { stepSeconds, computeSeconds, movedBytes, busySeconds } = plan.forecast;
   const slotOf = (id: number): Slot => plan.slots[id]!;
   const sum = (bytesOn: (chunk: ChunkPlan, tier: Slot['tier']) => number): RestingBytes => {
     const [gpu, host, nvme] = tiers.map((tier) =>
@@ -31,21 +32,10 @@ export function summarizePlan(plan: Plan, layout: Layout): PlanSummary {
       gradients.reduce((total, { slot }) => total + (slotOf(slot).tier === tier ? slotOf(slot).bytes : 0), 0),
     ),
     chunks: plan.chunks.length,
-    stepSeconds: plan.forecast.stepSeconds,
-    computeSeconds: plan.forecast.computeSeconds,
-    lanes: lanesOf(plan),
+    stepSeconds,
+    computeSeconds,
+    lanes: perLane((lane) => ({ bytes: movedBytes[lane], busySeconds: busySeconds[lane] })),
     limit: limitOf(plan),
-  };
-}
-
-function lanesOf({ forecast: { movedBytes, busySeconds } }: Plan): PlanSummary['lanes'] {
-  const lane = (name: LaneName) => ({ bytes: movedBytes[name], busySeconds: busySeconds[name] });
-  return {
-    read: lane('read'),
-    write: lane('write'),
-    toDevice: lane('toDevice'),
-    toHost: lane('toHost'),
-    update: lane('update'),
   };
 }
 

@@ -58,15 +58,16 @@ export class Views {
       scope(() => {
         const [into, from]: [Tensor[], Tensor[]] = [[], []];
         for (const { chunk, slot, add, dtype } of places) {
-          const { arena, offset } = this.#tiers.memory(slot);
+          const memory = this.#tiers.memory(slot);
           for (const [index, placed] of chunk.parameters.entries()) {
             const gradient = gradientOf(this.#map.parameters[placed.id]!);
             if (gradient === null) {
               const size = dtypeBytes(dtype);
-              if (!add) native().arenaFill(arena, offset + placed.offset * size, placed.elements * size, 0);
+              if (!add)
+                native().arenaFill(memory.arena, memory.offset + placed.offset * size, placed.elements * size, 0);
               continue;
             }
-            const target = this.tensorIn({ arena, offset }, chunk, index, dtype);
+            const target = this.tensorIn(memory, chunk, index, dtype);
             if (add) {
               ops.addInPlace(target, gradient);
             } else {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { isTierraError, TierraError } from '../../core/errors.ts';
 import { makeFolder } from '../../core/files.ts';
+import { sleepSync } from '../../core/sleep.ts';
 import { type Database, sqlite } from './driver.ts';
 import { migrate } from './migrations.ts';
 
@@ -54,7 +55,7 @@ function enterWal(database: Database, busyMs: number): void {
     } catch (error) {
       const isBusy = error instanceof sqlite().SqliteError && error.code.startsWith('SQLITE_BUSY');
       if (!isBusy || Date.now() >= giveUpMs) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, askAgainMs);
+      sleepSync(askAgainMs);
     }
   }
 }

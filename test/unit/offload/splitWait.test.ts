@@ -66,6 +66,12 @@ test('compute that began behind a copy waited for it, also where the end of the 
     { ticket: 1, startUs: 100, endUs: 500 },
     { ticket: 2, startUs: 500, endUs: 580 },
   ]);
+  // So late that even its beginning seems to lie behind that of compute.
+  const later = { ...chain, 1: { startUs: 0, endUs: 300 } };
+  expect(splitGap({ startUs: 100, endUs: 420 }, [2], context(later))).toEqual([
+    { ticket: 1, startUs: 100, endUs: 300 },
+    { ticket: 2, startUs: 300, endUs: 420 },
+  ]);
 });
 
 test('pieces cover any wait without gap or overlap, whatever ran', () => {
