@@ -1,10 +1,10 @@
 """PyTorch's half of losses.ts: makes a small Llama and tokens in a folder, trains on them, keeps the losses.
 
-    python3 bench/gpu/losses.py FOLDER [--device cuda] [--steps 20]
+    python3 bench/gpu/losses.py FOLDER [--device cuda] [--steps 20] [--seed 1]
 
 Writes FOLDER/model (Hugging Face, fp32), FOLDER/tokens.bin (int64, steps x batch x (length + 1)) and FOLDER/torch.json with
-the losses of: fp32; bf16 with fp32 master weights under every attention kernel there is (four on a GPU, two on a CPU), whose differences are what a
-change of kernels costs.
+the losses of: fp32; bf16 with fp32 master weights under every attention kernel there is (four on a GPU, two on a CPU) and, on
+a GPU, with norms and MLPs compiled. Their differences are what a change of kernels costs.
 """
 import argparse
 import json
@@ -14,31 +14,37 @@ import numpy
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations import sdpa_attention
 
 options = argparse.ArgumentParser()
 options.add_argument("folder")
 options.add_argument("--device", default="cuda")
 options.add_argument("--steps", type=int, default=20)
+options.add_argument("--seed", type=int, default=1)
 given = options.parse_args()
 batch, length = 4, 128
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 config = LlamaConfig(hidden_size=256, intermediate_size=688, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4,
                      vocab_size=2048, max_position_embeddings=length, rms_norm_eps=1e-5, use_cache=False,
                      tie_word_embeddings=False, attn_implementation="sdpa")
-torch.manual_seed(1)
+torch.manual_seed(given.seed)
 made = LlamaForCausalLM(config)
 made.save_pretrained(os.path.join(given.folder, "model"))
 values = {name: value.clone() for name, value in made.state_dict().items()}
 # Zipf-like tokens, so that there is something to learn.
-generator = numpy.random.default_rng(1)
+generator = numpy.random.default_rng(given.seed)
 tokens = numpy.minimum(generator.zipf(1.3, (given.steps, batch, length + 1)) - 1, config.vocab_size - 1).astype(numpy.int64)
 tokens.tofile(os.path.join(given.folder, "tokens.bin"))
 
 
-def train(dtype, backend):
+def train(dtype, backend, compiled=False):
     model = LlamaForCausalLM(config)
     model.load_state_dict(values)
     model = model.to(given.device, dtype).train()
+    if compiled:
+        for layer in model.model.layers:
+            for part in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp):
+                part.compile()
     parameters = list(model.parameters())
     # The values as they were before the model was rounded.
     masters = [torch.nn.Parameter(values[name].to(given.device).float().clone()) for name, _ in model.named_parameters()]
@@ -71,6 +77,18 @@ if given.device.startswith("cuda"):
     kernels |= {"memory-efficient": SDPBackend.EFFICIENT_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
 result = {"fp32": train(torch.float32, SDPBackend.MATH)}
 for name, kernel in kernels.items():
-    result[f"bf16, {name} attention"] = train(torch.bfloat16, kernel)
+    # The memory-efficient kernel wants as many key heads as query heads: they are repeated for it.
+    uses_groups = sdpa_attention.use_gqa_in_sdpa
+    if name == "memory-efficient":
+        sdpa_attention.use_gqa_in_sdpa = lambda *_: False
+    try:
+        result[f"bf16, {name} attention"] = train(torch.bfloat16, kernel)
+    except RuntimeError as error:
+        if "No available kernel" not in str(error):
+            raise
+        print(f"{name} attention: not available here ({error})")
+    sdpa_attention.use_gqa_in_sdpa = uses_groups
+if given.device.startswith("cuda"):
+    result["bf16, flash attention, norms and MLPs compiled"] = train(torch.bfloat16, SDPBackend.FLASH_ATTENTION, compiled=True)
 with open(os.path.join(given.folder, "torch.json"), "w") as file:
     json.dump({"torch": torch.__version__, "batch": batch, "length": length, "steps": given.steps, "losses": result}, file)

@@ -77,6 +77,8 @@ function train(precision: Precision, memory: ConfigInput['memory']): number[] {
 
 const furthest = (a: readonly number[], b: readonly number[]): number =>
   Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
+const ends = (losses: readonly number[]) => `${losses[0]!.toFixed(6)} to ${losses.at(-1)!.toFixed(6)}`;
+const fromFp32 = (losses: readonly number[]) => furthest(losses, reference.losses.fp32!).toExponential(1);
 const rows: string[] = [];
 for (const precision of precisions.split(',') as Precision[]) {
   const peers = Object.entries(reference.losses).filter(([name]) => name.startsWith(precision));
@@ -87,15 +89,16 @@ for (const precision of precisions.split(',') as Precision[]) {
     resident ??= losses;
     const same = losses.every((loss, i) => Object.is(loss, resident![i]));
     const apart = peers.map(([, peer]) => furthest(losses, peer).toExponential(1)).join(', ');
-    rows.push(
-      `| ${precision} | ${name} | ${losses[0]!.toFixed(6)} to ${losses.at(-1)!.toFixed(6)} | ${apart} | ${same} |`,
-    );
+    rows.push(`| ${precision} | ${name} | ${ends(losses)} | ${apart} | ${fromFp32(losses)} | ${same} |`);
   }
-  for (const [index, [name, losses]] of peers.entries()) {
-    const others = peers.slice(index + 1).map(([, other]) => furthest(losses, other).toExponential(1));
-    if (others.length > 0) rows.push(`| ${name} | PyTorch, from its runs after it | | ${others.join(', ')} | |`);
+  for (const [name, losses] of peers) {
+    if (peers.length < 2) continue;
+    const apart = peers
+      .map(([, other]) => (other === losses ? '-' : furthest(losses, other).toExponential(1)))
+      .join(', ');
+    rows.push(`| ${name} | PyTorch | ${ends(losses)} | ${apart} | ${fromFp32(losses)} | |`);
   }
 }
-console.log(`| precision | placement | loss, step 1 to ${steps} | largest difference from PyTorch ${reference.torch} | bits of resident |
-|---|---|---|---|---|
+console.log(`| precision | placement | loss, step 1 to ${steps} | largest difference from PyTorch ${reference.torch}, run by run | from its fp32 | bits of resident |
+|---|---|---|---|---|---|
 ${rows.join('\n')}`);

@@ -28,8 +28,8 @@ Failure cudaFailure(const Ticket& ticket, cudaError_t error) {
 
 class CudaCopyLane final : public WorkLane {
  public:
-  CudaCopyLane(LaneEvents events, int device, std::function<void(void*, std::int64_t)> awaitMoment)
-      : WorkLane(std::move(events)), device_(device), awaitMoment_(std::move(awaitMoment)) {
+  CudaCopyLane(LaneEvents events, int device, std::function<void(void*, MarkId)> awaitMark)
+      : WorkLane(std::move(events)), device_(device), awaitMark_(std::move(awaitMark)) {
     cudaSetDevice(device_);
     cudaError_t error = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
     for (std::size_t i = 0; i < mostIssued && error == cudaSuccess; ++i) {
@@ -96,7 +96,7 @@ class CudaCopyLane final : public WorkLane {
     const auto& work = std::get<CopyWork>(ticket->work);
     cudaError_t error = fault ? cudaErrorUnknown : cudaSuccess;
     if (error == cudaSuccess) {
-      if (ticket->afterMoment >= 0) awaitMoment_(stream_, ticket->afterMoment);
+      if (ticket->mark > 0) awaitMark_(stream_, ticket->mark);
       error = cudaEventRecord(timings_[timing].begin, stream_);
     }
     if (error == cudaSuccess) error = cudaMemcpyAsync(work.to, work.from, ticket->bytes, cudaMemcpyDefault, stream_);
@@ -130,7 +130,7 @@ class CudaCopyLane final : public WorkLane {
   }
 
   const int device_;
-  const std::function<void(void*, std::int64_t)> awaitMoment_;
+  const std::function<void(void*, MarkId)> awaitMark_;
   cudaStream_t stream_ = nullptr;
   std::vector<Timing> timings_;
   std::deque<Issued> issued_;
@@ -140,8 +140,8 @@ class CudaCopyLane final : public WorkLane {
 }  // namespace
 
 std::unique_ptr<WorkLane> makeCudaCopyLane(LaneEvents events, int device,
-                                           std::function<void(void*, std::int64_t)> awaitMoment) {
-  return std::make_unique<CudaCopyLane>(std::move(events), device, std::move(awaitMoment));
+                                           std::function<void(void*, MarkId)> awaitMark) {
+  return std::make_unique<CudaCopyLane>(std::move(events), device, std::move(awaitMark));
 }
 
 }  // namespace tierra::executor

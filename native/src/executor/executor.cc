@@ -58,9 +58,9 @@ Executor::Executor(const ExecutorOptions& options)
   if (options.device >= 0) {
 #ifdef TIERRA_CUDA
     moments_ = makeCudaMoments(options.device, completed);
-    const auto awaitMoment = [this](void* stream, std::int64_t moment) { moments_->awaitOnStream(stream, moment); };
-    toDevice_ = makeCudaCopyLane(events, options.device, awaitMoment);
-    toHost_ = makeCudaCopyLane(events, options.device, awaitMoment);
+    const auto awaitMark = [this](void* stream, MarkId mark) { moments_->awaitOnStream(stream, mark); };
+    toDevice_ = makeCudaCopyLane(events, options.device, awaitMark);
+    toHost_ = makeCudaCopyLane(events, options.device, awaitMark);
 #else
     fail("E_UNSUPPORTED", "an executor for cuda:" + std::to_string(options.device) + " was asked of a build without CUDA");
 #endif
@@ -163,6 +163,8 @@ void Executor::admit(std::unique_ptr<Ticket> owned) {
   if (momentIsOpen(*ticket)) {
     onMoment_.emplace(ticket->afterMoment, ticket);
     ++ticket->unmet;
+  } else {
+    markMoment(ticket);
   }
   const int scaleCell = ticket->waitsForScale() ? std::get<UpdateWork>(ticket->work).scaleCell : -1;
   for (const int cell : {ticket->afterCell, scaleCell == ticket->afterCell ? -1 : scaleCell}) {
@@ -328,8 +330,14 @@ void Executor::releaseMoments() {
       continue;
     }
     it = onMoment_.erase(it);
+    markMoment(ticket);
     met(ticket);
   }
+}
+
+/// Kept now: by the time the copy is on its stream later moments are, too, and it has nothing to do with those.
+void Executor::markMoment(Ticket* ticket) {
+  if (ticket->afterMoment >= 0 && runsOnStream(ticket->lane)) ticket->mark = moments_->markOf(ticket->afterMoment);
 }
 
 double Executor::wait(const std::vector<TicketId>& ids, const std::string& cause) {

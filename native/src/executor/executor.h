@@ -76,6 +76,7 @@ class Executor {
   bool momentIsOpen(const Ticket& ticket) const;
   bool cellIsOpen(int cell) const { return cell >= 0 && !cells_[static_cast<std::size_t>(cell)].isSet; }
   int openCell(const Ticket& ticket) const;
+  void markMoment(Ticket* ticket);
   void met(Ticket* ticket);
   void dispatch(Ticket* ticket);
   void dispatchDisk(Ticket* ticket);

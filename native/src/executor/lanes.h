@@ -67,9 +67,9 @@ std::unique_ptr<WorkLane> makeUpdateLane(LaneEvents events, const UpdateLaneOpti
                                          std::function<double(int)> scaleOf);
 
 #ifdef TIERRA_CUDA
-/// cudaMemcpyAsync on a stream of its own. `awaitMoment(stream, moment)` makes that stream wait for compute.
+/// cudaMemcpyAsync on a stream of its own. `awaitMark(stream, mark)` makes that stream wait for compute.
 std::unique_ptr<WorkLane> makeCudaCopyLane(LaneEvents events, int device,
-                                           std::function<void(void*, std::int64_t)> awaitMoment);
+                                           std::function<void(void*, MarkId)> awaitMark);
 #endif
 
 }  // namespace tierra::executor

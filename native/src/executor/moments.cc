@@ -33,7 +33,8 @@ class CpuMoments final : public Moments {
     const bool isNew = moment > std::exchange(reached_, std::max(reached_, moment));
     completed_({moment, isNew ? std::exchange(beganUs_, std::nullopt).value_or(now) : now, now});
   }
-  void awaitOnStream(void*, std::int64_t) override {}
+  MarkId markOf(std::int64_t) override { return 0; }
+  void awaitOnStream(void*, MarkId) override {}
   void computeAwaits(void*) override {}
 
  private:
@@ -85,22 +86,25 @@ class CudaMoments final : public Moments {
       record(event, "marking a moment on the compute stream");
       // Reached again in the middle of the next moment, it ends nothing.
       const bool isNew = moment > std::exchange(reached_, std::max(reached_, moment));
-      pending_.push_back({moment, event, isNew ? std::exchange(begun_, nullptr) : nullptr});
+      pending_.push_back({++lastMark_, moment, event, isNew ? std::exchange(begun_, nullptr) : nullptr});
     }
     wake_.notify_one();
   }
 
-  void awaitOnStream(void* stream, std::int64_t moment) override {
+  MarkId markOf(std::int64_t moment) override {
     std::lock_guard lock(mutex_);
-    // The first moment at or after it, where that was reached several times the newest event; none is pending when
-    // all of them have happened.
-    const Mark* found = nullptr;
-    for (const auto& mark : pending_) {
-      if (mark.moment < moment) continue;
-      if (found && mark.moment != found->moment) break;
-      found = &mark;
-    }
-    if (found) cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), found->event, 0);
+    const auto newest = std::find_if(pending_.rbegin(), pending_.rend(), [moment](const Mark& mark) { return mark.moment == moment; });
+    if (newest != pending_.rend()) return newest->id;
+    if (moment <= over_) return 0;
+    // Nobody stopped at this number: the next one that was reached will do.
+    const auto later = std::find_if(pending_.begin(), pending_.end(), [moment](const Mark& mark) { return mark.moment > moment; });
+    return later == pending_.end() ? 0 : later->id;
+  }
+
+  void awaitOnStream(void* stream, MarkId mark) override {
+    std::lock_guard lock(mutex_);
+    const auto found = std::find_if(pending_.begin(), pending_.end(), [mark](const Mark& other) { return other.id == mark; });
+    if (found != pending_.end()) cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), found->event, 0);
   }
 
   void computeAwaits(void* event) override {
@@ -111,6 +115,7 @@ class CudaMoments final : public Moments {
 
  private:
   struct Mark {
+    MarkId id;
     std::int64_t moment;
     cudaEvent_t event;
     cudaEvent_t begun;  // or none
@@ -162,6 +167,7 @@ class CudaMoments final : public Moments {
       {
         std::lock_guard lock(mutex_);
         pending_.pop_front();
+        over_ = mark.moment;
         if (last_) free_.push_back(last_);
         if (mark.begun) free_.push_back(mark.begun);
       }
@@ -183,7 +189,9 @@ class CudaMoments final : public Moments {
   cudaEvent_t begun_ = nullptr;
   cudaEvent_t last_ = nullptr;  // of the last moment that is over; the watching thread's alone, as its time
   double lastEndUs_ = 0;
+  MarkId lastMark_ = 0;
   std::int64_t reached_ = -1;
+  std::int64_t over_ = -1;
   bool stop_ = false;
   std::thread thread_;
 };

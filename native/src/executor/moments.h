@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 
+#include "executor/ticket.h"
+
 namespace tierra::executor {
 
 /// On the CPU a moment is over when it is reached. On a GPU reaching it records an event: streams may wait for that at
@@ -16,8 +18,10 @@ class Moments {
   virtual void begin() = 0;
   /// Compute of `moment`, and of all before it, has been submitted.
   virtual void reach(std::int64_t moment) = 0;
-  /// Makes `stream` wait for a reached moment.
-  virtual void awaitOnStream(void* stream, std::int64_t moment) = 0;
+  /// Where a reached moment ends on the compute stream, or 0 when that is over: the newest mark, of a moment that was reached several times.
+  virtual MarkId markOf(std::int64_t moment) = 0;
+  /// Makes `stream` wait for a mark.
+  virtual void awaitOnStream(void* stream, MarkId mark) = 0;
   /// Makes compute wait for an event of a copy.
   virtual void computeAwaits(void* event) = 0;
 };

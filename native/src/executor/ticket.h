@@ -20,6 +20,9 @@ namespace tierra::executor {
 
 using TicketId = std::uint64_t;
 
+/// An event on the compute stream.
+using MarkId = std::uint64_t;
+
 // `stage` and `save` carry a checkpoint: from where bytes are to a buffer, and from there to files.
 enum class LaneName { read, write, toDevice, toHost, update, stage, save };
 inline constexpr std::size_t laneCount = 7;
@@ -129,6 +132,7 @@ struct Ticket {
   unsigned unmet = 0;
   std::vector<TicketId> dependents;
   double startUs = 0;
+  MarkId mark = 0;        // of `afterMoment`, once that was reached; 0: over, or a lane of the host
   void* event = nullptr;  // cudaEvent_t once issued
 
   bool waitsForScale() const {
