@@ -15,6 +15,7 @@ const causes: Readonly<Record<string, string>> = {
   park: 'gradients moving to and from disk',
   state: 'optimizer states from and to disk',
   update: 'the optimizer on the host',
+  preview: 'new parameters made ahead of their states on the host',
   home: 'updated parameters going to disk',
 };
 

@@ -76,17 +76,18 @@ function placeChunk(
     const slot = add(tier, bytes, `${label} ${id}`);
     return paired ? { slot, alternate: add(tier, bytes, `${label} ${id} (alternate)`) } : { slot };
   };
-  const takesTurns = (tier: Tier): boolean => {
+  const takesTurns = (tier: Tier, kind: 'parameter' | 'state'): boolean => {
     if (tier === 'nvme') return placement.nvmePairs && use.parts > 0;
-    return tier === 'host' && chosen.update === 'speculated';
+    if (tier !== 'host') return false;
+    return chosen.update === 'speculated' || (chosen.update === 'previewed' && kind === 'parameter');
   };
   const gpuSlot = chosen.resident ? add('gpu', use.parameterBytes, `parameter ${id}`) : null;
   const { parameterHome, stateHome } = chosen;
   const parameter: Place =
     parameterHome === 'gpu' && gpuSlot !== null
       ? { slot: gpuSlot }
-      : place(parameterHome, use.parameterBytes, takesTurns(parameterHome), 'parameter');
-  const state = stateHome === 'none' ? null : place(stateHome, use.stateBytes, takesTurns(stateHome), 'state');
+      : place(parameterHome, use.parameterBytes, takesTurns(parameterHome, 'parameter'), 'parameter');
+  const state = stateHome === 'none' ? null : place(stateHome, use.stateBytes, takesTurns(stateHome, 'state'), 'state');
   const gradients = restPlaces(model, use, chosen, parameter, add);
   const flips = parameter.alternate !== undefined || state?.alternate !== undefined;
   return { parameter, state, gpuSlot, gradients, flips };

@@ -74,6 +74,7 @@ function draftSteps(
     },
     parameterReady: new Map(),
     stateReady: new Map(),
+    gradientFree: new Map(),
     arrivals: new Map(),
   };
   for (let step = 0; step < options.steps; step++) {

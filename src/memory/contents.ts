@@ -65,8 +65,11 @@ export class SlotContents implements Observer {
     const { chunk, step } = ticket;
     if (ticket.cause === 'update') {
       if (++this.#updates[chunk]! !== step + 1) this.#fail(`chunk ${chunk} is updated twice in step ${step}`);
-      this.#endWrite(ticket.stateTo ?? ticket.from, { kind: 'state', chunk, version: step + 1, part: 0, summed: 0 });
-      this.#endWrite(ticket.to, { kind: 'parameter', chunk, version: step + 1, part: 0, summed: 0 });
+      const state = ticket.stateTo ?? ticket.from;
+      this.#endWrite(state, { kind: 'state', chunk, version: step + 1, part: 0, summed: 0 });
+      if (ticket.to !== state) this.#endWrite(ticket.to, newParameter(ticket));
+    } else if (ticket.cause === 'preview') {
+      this.#endWrite(ticket.to, newParameter(ticket));
     } else if (ticket.cause === 'accumulate') {
       const content = {
         kind: 'gradient',
@@ -135,7 +138,7 @@ export class SlotContents implements Observer {
   #inputs(ticket: ProgramTicket): readonly (readonly [SlotId, Partial<Content>])[] {
     const { chunk, step, part } = ticket;
     const summed = this.#program.microBatches;
-    if (ticket.cause === 'update') {
+    if (ticket.cause === 'update' || ticket.cause === 'preview') {
       return [
         [ticket.from, { kind: 'state', chunk, version: step }],
         ...ticket.gradients.map(
@@ -183,6 +186,9 @@ export class SlotContents implements Observer {
   }
 }
 
+const newParameter = ({ chunk, step }: ProgramTicket) =>
+  ({ kind: 'parameter', chunk, version: step + 1, part: 0, summed: 0 }) as const;
+
 function outputs(ticket: ProgramTicket): readonly SlotId[] {
-  return ticket.cause === 'update' ? [ticket.stateTo ?? ticket.from, ticket.to] : [ticket.to];
+  return ticket.cause === 'update' ? [...new Set([ticket.stateTo ?? ticket.from, ticket.to])] : [ticket.to];
 }

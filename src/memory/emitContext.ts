@@ -34,6 +34,8 @@ export interface EmitContext {
   /** By chunk: what makes the newest parameter and state readable at home. */
   readonly parameterReady: Map<number, Release>;
   readonly stateReady: Map<number, Release>;
+  /** By chunk: what frees the places of its own in which gradients rest. Absent: they are free when the parameter is ready. */
+  readonly gradientFree: Map<number, Release>;
   /** By chunk: this step's gradient. */
   readonly arrivals: Map<number, Arrival>;
 }

@@ -123,6 +123,14 @@ function leaveGradient(
   draft.afterMoment(leaving, now);
 }
 
+/** Where the state follows the parameter, the last step's gradient may still be needed in the place where this one is to rest. */
+function afterLastUpdate({ draft, gradientFree, placement }: EmitContext, ticket: DraftTicket): void {
+  if (placement.chunks[ticket.chunk]!.update !== 'previewed') return;
+  const free = gradientFree.get(ticket.chunk);
+  if (free !== undefined) draft.after(ticket, free);
+  else draft.afterPrevious(ticket, () => gradientFree.get(ticket.chunk));
+}
+
 /** A gradient's own slot must be empty before the moment that writes it begins. */
 function momentAfterPreviousStay({ draft, stays }: EmitContext, moment: DraftMoment, lease: Lease): void {
   if (lease.previous !== null) {
@@ -175,6 +183,7 @@ function emitLeaving(
   const rest = arenas.chunks[chunk]!.gradients[part]!;
   if (!model.accumulates || model.vertical) {
     const ticket = leave(rest);
+    if (rest.slot !== arenas.chunks[chunk]!.parameter.slot) afterLastUpdate(context, ticket);
     arrival.tickets.push(ticket.index);
     return ticket;
   }
@@ -191,6 +200,7 @@ function emitLeaving(
     add: microBatch > 0,
   });
   sum.after.push(ticket.index);
+  afterLastUpdate(context, sum);
   // Micro-batches are added in ascending order: the sum has one order of operations.
   const before = arrival.tickets.findIndex((index) => draft.tickets[index]!.part === part);
   if (before >= 0) sum.after.push(arrival.tickets.splice(before, 1)[0]!);

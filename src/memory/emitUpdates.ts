@@ -15,7 +15,10 @@ export function emitUpdates(context: EmitContext, step: number): void {
   const arrived = (use: ChunkUse): number => context.arrivals.get(use.chunk.id)!.moment;
   const early = updated.filter((use) => !deferred(use)).sort((a, b) => arrived(a) - arrived(b));
   const late = updated.filter(deferred).sort((a, b) => a.moments[0]! - b.moments[0]!);
-  for (const use of [...early, ...late]) emitUpdate(context, use, context.arrivals.get(use.chunk.id)!, step);
+  for (const use of [...early, ...late]) {
+    const emit = placement.chunks[use.chunk.id]!.update === 'previewed' ? emitPreviewed : emitUpdate;
+    emit(context, use, context.arrivals.get(use.chunk.id)!, step);
+  }
   if (model.accumulates && !model.vertical && model.clipping) {
     const norm = draft.moments[step * draft.momentsPerStep + model.normMoment]!;
     for (const { tickets } of context.arrivals.values()) for (const ticket of tickets) norm.waits.push(ticket);
@@ -96,6 +99,40 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
   }
   // A speculated parameter may be used only once the norm has accepted it.
   context.parameterReady.set(chunk, { tickets: [homed.index], moment: update === 'speculated' ? norm : -1 });
+}
+
+/** The new parameter as its unit needs it, and the state by when the next gradient comes. */
+function emitPreviewed(context: EmitContext, use: ChunkUse, arrival: Arrival, step: number): void {
+  const { draft, arenas, model } = context;
+  const { id: chunk } = use.chunk;
+  const { parameter, state, gradients } = arenas.chunks[chunk]!;
+  const norm = step * draft.momentsPerStep + model.normMoment;
+  const read = use.stateBytes + use.parts * use.restingBytes;
+  const shape = { kind: 'state', chunk, lane: 'update', from: state!, gradients } as const;
+  const preview = draft.add(step, {
+    ...shape,
+    cause: 'preview',
+    bytes: read + use.parameterBytes,
+    priority: draft.momentsPerStep + use.moments[0]!,
+    to: otherPlace(parameter),
+  });
+  for (const index of arrival.tickets) preview.after.push(index);
+  const ready = context.stateReady.get(chunk);
+  if (ready !== undefined) draft.after(preview, ready);
+  else draft.afterPrevious(preview, () => context.stateReady.get(chunk));
+  const update = draft.add(step, {
+    ...shape,
+    cause: 'update',
+    bytes: read + use.stateBytes,
+    priority: draft.momentsPerStep + use.gradients[0]!.moment,
+    stateTo: state!,
+    to: state!,
+  });
+  update.after.push(preview.index);
+  draft.afterMoment(update, norm);
+  context.stateReady.set(chunk, { tickets: [update.index], moment: -1 });
+  context.gradientFree.set(chunk, { tickets: [update.index], moment: -1 });
+  context.parameterReady.set(chunk, { tickets: [preview.index], moment: norm });
 }
 
 function parameterTarget(

@@ -1,7 +1,7 @@
 import { parameterBytes as parameterBytesOf } from './chunk.ts';
 import type { Layout } from './layout.ts';
 import type { LinkRate, Machine } from './machine.ts';
-import { type ChunkPlan, lanes, type Plan } from './plan.ts';
+import { type ChunkPlan, lanes, type Plan, type Ticket } from './plan.ts';
 import { stateBytes as stateBytesOf } from './statePlanes.ts';
 import type { Trace } from './trace.ts';
 import { type PerTier, type Tier, tiers } from './types.ts';
@@ -150,15 +150,22 @@ function bothWaysSeconds(there: number, thereRate: LinkRate, back: number, backR
  * What lies between a step's norm and the end of the next forward: updates that waited for it, and the way of all new parameters to the
  * compute device. Host memory carries both.
  */
-function afterNormSeconds({ chunks, forecast, types }: Plan, layout: Layout, { hostDramBytes }: Machine): number {
+function afterNormSeconds(
+  { chunks, tickets, forecast, types }: Plan,
+  layout: Layout,
+  { hostDramBytes }: Machine,
+): number {
   const elementsOf = (found: readonly ChunkPlan[]): number =>
     found.reduce((sum, { chunk }) => sum + layout.chunks[chunk]!.elements, 0);
   const onHost = chunks.filter(({ update }) => update !== 'none' && update !== 'device');
   if (onHost.length === 0) return 0;
-  const deferred = elementsOf(onHost.filter(({ update }) => update === 'deferred')) / elementsOf(onHost);
+  const waiting = new Set<number>(onHost.filter(({ update }) => update === 'deferred').map(({ chunk }) => chunk));
+  const bytesOf = (counts: (ticket: Ticket) => boolean): number =>
+    tickets.reduce((sum, ticket) => sum + (ticket.lane === 'update' && counts(ticket) ? ticket.bytes : 0), 0);
+  const share = bytesOf(({ chunk, cause }) => cause === 'update' && waiting.has(chunk)) / bytesOf(() => true);
   const fetchedBytes = types.computeBytes * elementsOf(onHost.filter(({ resident }) => !resident));
   const { busySeconds, movedBytes } = forecast;
-  return Math.max(deferred * busySeconds.update, (deferred * movedBytes.update + fetchedBytes) / hostDramBytes);
+  return Math.max(share * busySeconds.update, (share * movedBytes.update + fetchedBytes) / hostDramBytes);
 }
 
 /** Compute behind which it can be done: every unit is used there. */

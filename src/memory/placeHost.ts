@@ -147,7 +147,7 @@ function fillStates(
   }
 }
 
-/** Chooses update modes. Speculation writes out of place: a second parameter and, on the host, a second state. */
+/** Chooses update modes. Speculation writes out of place: a second parameter and, on the host, a second state. A preview has no second state. */
 function speculate(
   model: StepModel,
   chunks: readonly ChunkPlacement[],
@@ -162,19 +162,35 @@ function speculate(
     for (const use of updated) chunks[use.chunk.id]!.update = 'immediate';
     return;
   }
-  let left = split.undo * spare;
+  const mayPreview = updated.filter((use) => canPreview(model, chunks[use.chunk.id]!));
+  // Room that previews will need; a chunk that is speculated needs none of it.
+  const reserved = (use: ChunkUse): number => (mayPreview.includes(use) ? split.preview * use.parameterBytes : 0);
+  let reserve = updated.reduce((sum, use) => sum + reserved(use), 0);
+  let left = spare;
   for (const use of split.speculate === 'bottom' ? updated : spread(updated)) {
     const placement = chunks[use.chunk.id]!;
     const onDisk = placement.stateHome === 'nvme' || placement.parameterHome === 'nvme';
     const cost = undoCost(use, placement);
-    if (cost > left || (onDisk && !pairs)) continue;
+    const most = Math.min(left - (1 - split.undo) * spare, left - reserve + reserved(use));
+    if (cost > most || (onDisk && !pairs)) continue;
     placement.update = 'speculated';
     left -= cost;
+    reserve -= reserved(use);
+  }
+  const waiting = mayPreview.filter((use) => chunks[use.chunk.id]!.update === 'deferred');
+  for (const use of spread(waiting).slice(0, Math.round(split.preview * waiting.length))) {
+    if (use.parameterBytes > left) continue;
+    chunks[use.chunk.id]!.update = 'previewed';
+    left -= use.parameterBytes;
   }
   // Speculation empties the ring of gradients that come back from disk, never fills one: the sum can only have shrunk.
   if (need() + undoBytes(model, chunks) > have)
     throw shortfall('host', 'undo space', need() + undoBytes(model, chunks), have);
 }
+
+/** What a preview reads lies in host memory until the state follows. Compressed states would be unpacked twice. */
+const canPreview = ({ types }: StepModel, { parameterHome, stateHome }: ChunkPlacement): boolean =>
+  parameterHome === 'host' && stateHome === 'host' && types.states !== 'compressed';
 
 const undoCost = (use: ChunkUse, placement: ChunkPlacement): number =>
   (placement.stateHome === 'host' ? use.stateBytes : 0) + (placement.parameterHome === 'host' ? use.parameterBytes : 0);
@@ -182,6 +198,7 @@ const undoCost = (use: ChunkUse, placement: ChunkPlacement): number =>
 function undoBytes(model: StepModel, chunks: readonly ChunkPlacement[]): number {
   return model.uses.reduce((sum, use) => {
     const placement = chunks[use.chunk.id]!;
+    if (placement.update === 'previewed') return sum + use.parameterBytes;
     return sum + (placement.update === 'speculated' ? undoCost(use, placement) : 0);
   }, 0);
 }

@@ -70,6 +70,8 @@ export interface Split {
   /** Share of undo space that is used. */
   readonly undo: number;
   readonly speculate: 'bottom' | 'even';
+  /** Share of what then would wait for the norm that is previewed instead; room for it is kept free of undo space. */
+  readonly preview: number;
   /** Depth of each host staging ring. */
   readonly staging: number;
 }

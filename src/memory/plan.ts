@@ -26,9 +26,10 @@
  * `alternate` while it is 1. The bits of all chunks with `flips` turn when the step is committed, after its `norm` moment accepted
  * it. Tickets of instance s use the bits as they were when step s began, also those that finish later.
  *
- * Rejection (the norm disagrees, or an overflow): every `speculated` update of this step is void. Its inputs are intact:
- * gradient and old state lie in their slots (or on disk, in the extents not written). Run the same update tickets again with the
- * right scale, or, to skip the step, leave the bits alone and cast the parameters again from the master into place.
+ * Rejection (the norm disagrees, or an overflow): every `speculated` update and every preview of this step is void. Its inputs are
+ * intact: gradient and old state lie in their slots (or on disk, in the extents not written). Run the same tickets again with the
+ * right scale, before any state is updated whose parameter was previewed; or, to skip the step, leave the bits alone and cast the
+ * parameters again from the master into place.
  */
 import type { Pass } from './trace.ts';
 import type { ChunkId, ElementBytes, Kind, PerTier, SlotId, TicketId, Tier } from './types.ts';
@@ -45,6 +46,7 @@ export type Cause =
   | 'park' // a gradient waits on disk for its update
   | 'state' // a state chunk is read for its update or written after it
   | 'update' // the host optimizer
+  | 'preview' // the host optimizer makes a new parameter ahead of its state
   | 'home' // an updated parameter chunk goes home to disk
   | 'activation'; // a parked input of a unit leaves or comes back: beside the plan's tickets, never among them
 
@@ -69,7 +71,7 @@ export interface Ticket {
   readonly kind: Kind;
   readonly chunk: ChunkId;
   readonly cause: Cause;
-  /** Bytes moved, for copies; host memory traffic, for `update` and `accumulate`. */
+  /** Bytes moved, for copies; host memory traffic, for `update`, `preview` and `accumulate`. */
   readonly bytes: number;
   readonly after: readonly TicketId[];
   readonly afterPrevious: readonly TicketId[];
@@ -77,12 +79,16 @@ export interface Ticket {
   readonly afterPreviousMoment: number;
   /** Smaller is more urgent; in moments. */
   readonly priority: number;
-  /** Copies: source. `accumulate`: the micro-batch's gradient. `update`: the state that is read. */
+  /** Copies: source. `accumulate`: the micro-batch's gradient. `update`, `preview`: the state that is read. */
   readonly from: Place;
-  /** Copies: destination. `accumulate`: the accumulator. `update`: where the new parameter goes. */
+  /**
+   * Copies: destination. `accumulate`: the accumulator. `update`, `preview`: where the new parameter goes; an update whose parameter
+   * was made before has the state's place here, and writes nothing else.
+   */
   readonly to: Place;
-  /** `update` only: where the new state goes (`from` itself: in place), and the gradients, one per use, summed in this order. */
+  /** `update` only: where the new state goes (`from` itself: in place). */
   readonly stateTo?: Place;
+  /** `update` and `preview`: the gradients, one per use, summed in this order. */
   readonly gradients?: readonly Place[];
   /** Gradients only: which use of a tied chunk this belongs to (0 for all others), and its micro-batch (-1: all). */
   readonly part?: number;
@@ -120,9 +126,11 @@ export interface PlannedMoment {
 /**
  * `device`: in the `update` moment. `deferred`: on the host, after the norm is known, behind the next forward.
  * `speculated`: on the host as soon as the gradient is there, out of place. `immediate`: the same in place, where
- * nothing waits for a norm. `none`: frozen, or a forward-only plan.
+ * nothing waits for a norm. `previewed`: twice on the host. First the new parameter alone, as soon as the gradient is there, beside the
+ * old one; then, once the norm is known, the state, whenever the optimizer has nothing more urgent to do before the next
+ * preview. It takes more work than speculation and a seventh of the room. `none`: frozen, or a forward-only plan.
  */
-export type UpdateMode = 'device' | 'deferred' | 'speculated' | 'immediate' | 'none';
+export type UpdateMode = 'device' | 'deferred' | 'speculated' | 'previewed' | 'immediate' | 'none';
 
 export interface ChunkPlan {
   readonly chunk: ChunkId;

@@ -26,10 +26,12 @@ import { measure, simulate } from './simulation.ts';
 
 /** Shares of the undo space that each setting of `memory.speculate` allows. */
 const undoShares = { auto: [1, 0.5, 0], always: [1], never: [0] } as const;
+/** Shares of what waits for the norm that may be previewed instead. */
+const previewShares = { auto: [0.25, 0.5, 0.75, 1], always: [1], never: [] } as const;
 /** Steps a candidate runs on the null device; the last one is measured. */
 const trialSteps = 2;
-/** With the disk in play a step reaches its steady course later. */
-const trialStepsWithDisk = 4;
+/** With the disk in play, or states that follow their parameters, a step reaches its steady course later. */
+const longTrialSteps = 4;
 /** Steps the winner runs with every slot's contents followed. */
 const checkedSteps = 4;
 
@@ -68,6 +70,7 @@ function compile(input: PlanInput): Compiled {
   }
   const best = improve({
     undos: undoShares[input.speculate ?? 'auto'],
+    previews: previewShares[input.speculate ?? 'auto'],
     feasible: (split) => attempt(() => place(problem, split)),
     run: (placement, split) => runTrial(problem, placement, split),
   });
@@ -89,6 +92,7 @@ function planStatic(problem: Problem, policy: PlacementPolicy & { readonly kind:
     ...cautiousSplit,
     staging,
     undo: undoShares[problem.input.speculate ?? 'auto'][0],
+    preview: problem.input.speculate === 'always' ? 1 : 0,
   }));
   const found = firstThatFits(depths, (split) => attempt(() => placeBelowGpu(model, gpu, arenas, split, shares)));
   return finishPlan(problem, runTrial(problem, found.placement, found.split));
@@ -98,7 +102,8 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
   const { input } = problem;
   const elements = input.layout.chunks.map((chunk) => chunk.elements);
   const { draft } = assembleStep({ ...problem, placement, budgets: input.budgets }, split);
-  const steps = placement.bytes.nvme > 0 ? trialStepsWithDisk : trialSteps;
+  const lasts = placement.bytes.nvme > 0 || placement.chunks.some(({ update }) => update === 'previewed');
+  const steps = lasts ? longTrialSteps : trialSteps;
   const schedule = scheduleOfStep(draft, input.trace, elements, steps);
   const forecast = measure(schedule, runOnNullDevice(schedule, input.machine));
   return { split, placement, cost: (draft.tickets.length * (2 + steps)) / 4, forecast };

@@ -85,6 +85,7 @@ export const cautiousSplit: Split = {
   hostStates: 1,
   undo: 0,
   speculate: 'bottom',
+  preview: 0,
   staging: 1,
 };
 

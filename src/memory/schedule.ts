@@ -2,7 +2,16 @@ import { type Cause, type Lane, lanes } from './plan.ts';
 import type { Program } from './program.ts';
 import type { Trace } from './trace.ts';
 
-export const causes: readonly Cause[] = ['fetch', 'gradient', 'accumulate', 'park', 'state', 'update', 'home'];
+export const causes: readonly Cause[] = [
+  'fetch',
+  'gradient',
+  'accumulate',
+  'park',
+  'state',
+  'update',
+  'preview',
+  'home',
+];
 
 const laneNumber = Object.fromEntries(lanes.map((lane, index) => [lane, index])) as Record<Lane, number>;
 const causeNumber = Object.fromEntries(causes.map((cause, index) => [cause, index])) as Record<Cause, number>;

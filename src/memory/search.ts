@@ -16,6 +16,8 @@ export interface Trial {
 export interface SearchSpace {
   /** Shares of the undo space to try, the first one to begin with. */
   readonly undos: readonly number[];
+  /** Shares of previews to try, beside none. */
+  readonly previews: readonly number[];
   readonly feasible: (split: Split) => Placement | TierraError;
   readonly run: (placement: Placement, split: Split) => Trial;
 }
@@ -37,6 +39,7 @@ const start: Split = {
   hostStates: 1,
   undo: 1,
   speculate: 'bottom',
+  preview: 0,
   staging: 3,
 };
 
@@ -81,9 +84,10 @@ export function improve(space: SearchSpace): Trial {
   if (held('fetch', 'gradient', 'accumulate')) for (const residents of [0.5, 0.8, 0.25, 0.95]) consider({ residents });
   if (held('fetch')) for (const slack of slackSteps(best.placement)) consider({ slack });
   if (heldByAnything()) for (const lead of [1, 2, 4]) consider({ lead });
-  if (held('update', 'state', 'home', 'park')) {
+  if (held('update', 'preview', 'state', 'home', 'park')) {
     for (const speculate of ['even', 'bottom'] as const) for (const undo of space.undos) consider({ speculate, undo });
   }
+  if (held('update')) for (const preview of space.previews) consider({ preview });
   if (held('state') && best.placement.chunks.some((chunk) => chunk.stateHome === 'nvme')) {
     for (const hostStates of [0.8, 0.6]) consider({ hostStates });
     for (const staging of [2, 4, 6]) consider({ staging });

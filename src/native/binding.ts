@@ -8,7 +8,7 @@
 import type { Brand } from '../core/brands.ts';
 import type { ErrorFields, TierraError } from '../core/errors.ts';
 
-export const contract = 16;
+export const contract = 17;
 
 /**
  * A slot in the addon's table of tensors: slot index and generation in one number, so that a handle used after its
@@ -608,6 +608,8 @@ export interface UpdateTicket extends TicketCommon {
   readonly groups: readonly UpdateGroup[];
   /** Cell with the factor for the gradient, read when the update starts, which waits until it is set; -1 stands for 1. */
   readonly scaleCell: number;
+  /** Exact states only: makes the new weights and leaves the state as it is; `stateOut` is not looked at. Default false. */
+  readonly preview?: boolean;
 }
 
 /** `into += from` (or `into = from`), `into` float32 or float64: a sum over micro-batches on the update lane. */

@@ -119,6 +119,22 @@ export const placements: readonly PlacementCase[] = [
     },
   },
   {
+    name: 'parameters ahead of their states',
+    memory: ({ chunks }) => ({
+      gpu: ample,
+      cpu: Math.round(1.25 * chunks) + 64 * 1024,
+      policy: 'static',
+      static: { gpuParameters: 0, gpuStates: 0, hostParameters: 1, hostStates: 1 },
+      speculate: 'always',
+    }),
+    check(plan) {
+      expect(statesOn(plan, 'host')).toBe(trained(plan));
+      const least = plan.types.states === 'compressed' ? 0 : trained(plan) / 2;
+      expect(updatesBy(plan, 'previewed')).toBeGreaterThanOrEqual(least);
+      expect(plan.tickets.filter(({ cause }) => cause === 'preview')).toHaveLength(updatesBy(plan, 'previewed'));
+    },
+  },
+  {
     name: 'lru',
     memory: (bytes) => ({ gpu: tightGpu(bytes), cpu: ample, policy: 'lru' }),
     check(plan) {

@@ -89,6 +89,16 @@ describe.skipIf(typeof device !== 'string').each(scenarios)('$name', (plain) => 
 
   const vertical = (plain.config.train?.accumulate ?? 1) > 1;
   const names = Object.keys(placements).filter((name) => vertical || !name.includes('vertical'));
+  it('in host memory, parameters ahead of their states', () => {
+    const least = record(scenario, placements['in host memory, never guessed']!, course).plan!.arenaBytes.host;
+    // Room for second parameters, and little more.
+    const memory = { ...host, speculate: 'always', cpu: Math.round(1.25 * least) } as const;
+    const { seen, hashes, plan } = record(scenario, memory, course);
+    expect(updatesBy(plan!, 'previewed')).toBeGreaterThan(plan!.chunks.length / 3);
+    expect(seen).toEqual(resident.seen);
+    expect(hashes).toEqual(resident.hashes);
+  });
+
   it.each(names)('%s', (name) => {
     const { seen, hashes, plan } = record(scenario, placements[name]!, course);
     expect(updatesBy(plan!, 'device') + updatesBy(plan!, 'none') === plan!.chunks.length).toBe(

@@ -127,6 +127,7 @@ describe.skipIf(!nativeIsBuilt())('compressed states', () => {
       const planes = compressedPlanes(chunk, types)!;
       const bad: Partial<UpdateTicket>[] = [
         { rule: 'lion' },
+        { preview: true },
         { planes: { ...planes, bytes: 64 * mib } },
         { planes: { ...planes, weight: planes.bytes - 2 } },
         { planes: { ...planes, mScales: planes.mScales + 2 } },

@@ -280,6 +280,34 @@ describe.skipIf(!nativeIsBuilt())('executor updates', () => {
     },
   );
 
+  it.each([1, 2])('a preview makes the new parameters and leaves the state as it is, %i gradients', (uses) => {
+    withExecutor({}, ({ arena, executor }) => {
+      native().arenaWrite(arena, 0, bytesOf(gradient));
+      state.forEach((one, i) => {
+        native().arenaWrite(arena, stateAt + i * plane, bytesOf(one));
+      });
+      const place = { arena, offset: 0, dtype: float32 };
+      native().setScale(executor, 3, 0.37);
+      const gradients = Array.from({ length: uses }, () => place);
+      native().submit(executor, [ticket(arena, { gradients, preview: true })]);
+      native().drain(executor);
+      for (let i = 0; i < 3; i++) expect(floatsAt(arena, stateAt + i * plane)).toEqual(state[i]);
+      // Twice the gradient is the gradient at twice the scale, to the bit.
+      const expected = reference(0.37 * uses);
+      expect(floatsAt(arena, parameterAt)).toEqual(expected[3]);
+      const moved = native()
+        .timeline(executor)
+        .spans.filter(({ lane }) => lane === 'update');
+      expect(moved.map(({ bytes }) => bytes)).toEqual([count * 4 * (uses + 3 + 1)]);
+      // The state that follows is that of an update at once, and writes no parameter.
+      native().arenaFill(arena, parameterAt, plane, 0);
+      native().submit(executor, [ticket(arena, { id: id(2), gradients, parameterOut: null })]);
+      native().drain(executor);
+      for (let i = 0; i < 3; i++) expect(floatsAt(arena, stateAt + i * plane)).toEqual(expected[i]);
+      expect(floatsAt(arena, parameterAt)).toEqual(new Float32Array(count));
+    });
+  });
+
   it('refuses what would write elsewhere', () => {
     withExecutor({}, ({ arena, executor }) => {
       const bad: Partial<UpdateTicket>[] = [
@@ -296,6 +324,7 @@ describe.skipIf(!nativeIsBuilt())('executor updates', () => {
           ],
         },
         { scaleCell: 4 },
+        { preview: true, parameterOut: null },
       ];
       for (const changes of bad) {
         expect(thrown(() => native().submit(executor, [ticket(arena, changes)]))).toMatchObject({ code: 'E_ARGUMENT' });

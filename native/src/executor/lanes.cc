@@ -139,11 +139,11 @@ class UpdateLane final : public WorkLane {
   static void runSegments(optim::Pool& pool, const UpdateWork& work, const Buffers& buffers, double scale) {
     std::uint64_t at = 0;
     for (const Segment& segment : work.segments) {
-      keep(buffers, at, segment.begin);
+      if (!work.preview) keep(buffers, at, segment.begin);
       updateSegment(pool, work, segmentOf(buffers, segment), segment, scale);
       at = segment.begin + segment.count;
     }
-    keep(buffers, at, buffers.count);
+    if (!work.preview) keep(buffers, at, buffers.count);
   }
 
   static std::optional<Failure> run(optim::Pool& pool, const AccumulateWork& work) {
@@ -185,11 +185,12 @@ class UpdateLane final : public WorkLane {
   static optim::DType sumType(const optim::UpdateBuffers& buffers) { return buffers.stateType; }
   static optim::DType sumType(const optim::CompressedBuffers&) { return optim::DType::float32; }
 
-  static void apply(optim::Pool& pool, optim::Rule rule, const optim::UpdateGroup& group, double scale,
+  static void apply(optim::Pool& pool, const UpdateWork& work, const optim::UpdateGroup& group, double scale,
                     const optim::UpdateBuffers& buffers) {
-    optim::parallelUpdate(pool, rule, group, scale, buffers);
+    if (work.preview) optim::parallelPreview(pool, work.rule, group, scale, buffers);
+    else optim::parallelUpdate(pool, work.rule, group, scale, buffers);
   }
-  static void apply(optim::Pool& pool, optim::Rule, const optim::UpdateGroup& group, double scale,
+  static void apply(optim::Pool& pool, const UpdateWork&, const optim::UpdateGroup& group, double scale,
                     const optim::CompressedBuffers& buffers) {
     optim::parallelUpdateCompressed(pool, group, scale, buffers);
   }
@@ -199,7 +200,7 @@ class UpdateLane final : public WorkLane {
   static void updateSegment(optim::Pool& pool, const UpdateWork& work, const Buffers& whole, const Segment& segment,
                             double scale) {
     const auto& group = work.groups[segment.group];
-    if (work.moreGradients.empty()) return apply(pool, work.rule, group, scale, whole);
+    if (work.moreGradients.empty()) return apply(pool, work, group, scale, whole);
     const optim::DType type = whole.gradientType;
     const optim::DType wide = sumType(whole);
     const std::size_t element = optim::elementBytes(type);
@@ -213,7 +214,7 @@ class UpdateLane final : public WorkLane {
       auto block = optim::slice(whole, at, count);
       block.gradient = sum.data();
       block.gradientType = wide;
-      apply(pool, work.rule, group, scale, block);
+      apply(pool, work, group, scale, block);
     }
   }
 

@@ -200,13 +200,16 @@ void readExactStates(napi_env env, const Fields& fields, std::uint64_t count, Up
     buffers.parameterType = dtypeIn(parameter, "parameter");
     buffers.parameterOut = elementsAt(parameter, work.arenas, count, optim::elementBytes(buffers.parameterType));
   }
-  ticket.bytes = count * ((1 + work.moreGradients.size()) * optim::elementBytes(buffers.gradientType) + 2 * planes * element +
+  if (work.preview && buffers.parameterOut == nullptr) fail("E_ARGUMENT", "a preview makes parameters: parameterOut is missing");
+  const std::uint64_t passes = work.preview ? 1 : 2;
+  ticket.bytes = count * ((1 + work.moreGradients.size()) * optim::elementBytes(buffers.gradientType) + passes * planes * element +
                           (buffers.parameterOut ? optim::elementBytes(buffers.parameterType) : 0));
   work.buffers = buffers;
 }
 
 void readCompressedStates(napi_env env, const Fields& fields, std::uint64_t count, UpdateWork& work, Ticket& ticket) {
   if (work.rule != optim::Rule::adamw) fail("E_ARGUMENT", "compressed states are adamw's");
+  if (work.preview) fail("E_ARGUMENT", "compressed states have no previews");
   optim::CompressedBuffers buffers{};
   buffers.count = count;
   buffers.gradient = readGradients(env, fields, count, work, buffers.gradientType);
@@ -263,6 +266,7 @@ UpdateWork readUpdate(napi_env env, const Fields& fields, Ticket& ticket) {
   UpdateWork work{};
   work.rule = ruleNamed(fields.text("rule"));
   work.scaleCell = static_cast<int>(fields.countOrNone("scaleCell"));
+  work.preview = fields.has("preview") && fields.flag("preview");
   const std::uint64_t count = fields.count("count");
   const napi_value groups = fields.value("groups");
   const uint32_t groupCount = js::arrayLength(env, groups, "groups");

@@ -109,6 +109,8 @@ struct UpdateWork {
   std::vector<Segment> segments;
   std::vector<optim::UpdateGroup> groups;
   int scaleCell;  // -1: scale 1
+  /// Exact states only: the new parameters, and the state stays as it is.
+  bool preview = false;
 };
 
 // waiting --(all it waits for has happened)--> ready --(its lane takes it)--> running --> done | failed

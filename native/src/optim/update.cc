@@ -14,6 +14,9 @@ namespace {
 // 64 KiB of fp32 per array: large enough to hide the hand-out, small enough to even out slow threads.
 constexpr std::size_t updateBlock = 16384;
 
+// New state that nobody keeps, of so many elements: the three arrays stay in a core's first cache.
+constexpr std::size_t previewBlock = 1024;
+
 // State of this size no longer stays in a cache until its next use.
 constexpr std::size_t cacheBytes = std::size_t{32} << 20;
 
@@ -79,6 +82,32 @@ void parallelUpdate(Pool& pool, Rule rule, const UpdateGroup& group, double grad
     const std::size_t count = std::min(updateBlock, buffers.count - first);
     const IeeeMode mode;
     kernels.update(rule, group, gradientScale, slice(whole, first, count));
+  });
+}
+
+void parallelPreview(Pool& pool, Rule rule, const UpdateGroup& group, double gradientScale,
+                     const UpdateBuffers& buffers, Path path) {
+  UpdateBuffers whole = buffers;
+  // In place, for the check and for `slice`: every piece gets scratch instead.
+  whole.masterOut = const_cast<void*>(buffers.master);
+  whole.mOut = const_cast<void*>(buffers.m);
+  whole.vOut = const_cast<void*>(buffers.v);
+  checkBuffers(rule, group, whole);
+  require(buffers.count == 0 || buffers.parameterOut != nullptr, "preview: no place for the parameters");
+  const KernelTable& kernels = kernelsOf(path);
+  whole.stream = buffers.stream || exceedsCache(buffers);
+  whole.scratchState = true;
+  pool.run((buffers.count + updateBlock - 1) / updateBlock, [&](std::size_t block) {
+    alignas(64) double scratch[3][previewBlock];
+    const std::size_t end = std::min((block + 1) * updateBlock, buffers.count);
+    const IeeeMode mode;
+    for (std::size_t first = block * updateBlock; first < end; first += previewBlock) {
+      UpdateBuffers part = slice(whole, first, std::min(previewBlock, end - first));
+      part.masterOut = scratch[0];
+      if (part.m != nullptr) part.mOut = scratch[1];
+      if (part.v != nullptr) part.vOut = scratch[2];
+      kernels.update(rule, group, gradientScale, part);
+    }
   });
 }
 

@@ -77,6 +77,8 @@ struct UpdateBuffers {
   /// Outputs that are no inputs bypass the cache, where they are aligned to whole vectors. Changes no bit. Pays once the
   /// whole update is larger than the cache: then the line need not be read before it is written (bench/host-adam.ts).
   bool stream = false;
+  /// State outputs are scratch that is written over again and again, and stays in the cache.
+  bool scratchState = false;
 };
 
 /// Whether an update of this size should stream; `parallelUpdate` decides so for itself.
@@ -102,5 +104,9 @@ class Pool;
 /// `exceedsCache` says so.
 void parallelUpdate(Pool& pool, Rule rule, const UpdateGroup& group, double gradientScale,
                     const UpdateBuffers& buffers, Path path = Path::automatic);
+
+/// The new parameters of that update and nothing else: `masterOut`, `mOut` and `vOut` are not looked at, state stays as it is.
+void parallelPreview(Pool& pool, Rule rule, const UpdateGroup& group, double gradientScale,
+                     const UpdateBuffers& buffers, Path path = Path::automatic);
 
 }  // namespace tierra::optim

@@ -81,7 +81,7 @@ void updateLoop(const Coefficients<typename V::Element>& scalars, const UpdateBu
   auto* mOut = static_cast<T*>(b.mOut);
   auto* vOut = static_cast<T*>(b.vOut);
   auto* parameter = static_cast<Parameter*>(b.parameterOut);
-  const bool streamState = b.stream && canStream<V::width>(masterOut, master) &&
+  const bool streamState = b.stream && !b.scratchState && canStream<V::width>(masterOut, master) &&
                            (!formUsesM(form) || canStream<V::width>(mOut, m0)) &&
                            (!formUsesV(form) || canStream<V::width>(vOut, v0));
   const bool streamParameter = b.stream && canStream<V::width>(parameter, gradient);

@@ -68,7 +68,7 @@ export const memorySchema = z
     speculate: oneOf(['auto', 'never', 'always'])
       .default('auto')
       .describe(
-        'Update behind the backward pass before the global norm is known, and take it back if clipping disagrees.',
+        'Update behind the backward pass before the global norm is known, states and all or the parameters alone, and take it back if clipping disagrees.',
       ),
   })
   .prefault({})

@@ -31,7 +31,7 @@ import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
 import { glancesOf } from './glancing.ts';
 import { awaitUnmeasured, takeUnmeasured } from './gradientNorms.ts';
-import { Guessing } from './guessing.ts';
+import { Guessing, guesses } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
@@ -481,8 +481,8 @@ export class ChunkStore implements ParameterStore {
   report(): MovementReport | null {
     this.#planned?.recorder.collect();
     const report = this.#planned?.recorder.report() ?? null;
-    const guesses = this.#planned?.plan.chunks.some(({ update }) => update === 'speculated') ?? false;
-    return report === null || !guesses ? report : { ...report, guesses: this.#guessing.counts };
+    const isGuessing = this.#planned?.plan.chunks.some(({ update }) => guesses(update)) ?? false;
+    return report === null || !isGuessing ? report : { ...report, guesses: this.#guessing.counts };
   }
 
   notes(): readonly string[] {

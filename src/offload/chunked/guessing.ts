@@ -2,7 +2,7 @@
  * Whether updates should guess, before the norm is known, that nothing will be clipped. A wrong guess is made again, which
  * costs time and never a bit; so the last steps decide.
  */
-import type { ChunkId, Plan, TicketId } from '../../memory/index.ts';
+import type { ChunkId, Plan, TicketId, UpdateMode } from '../../memory/index.ts';
 
 /** Steps that are remembered. */
 const memory = 8;
@@ -46,6 +46,9 @@ export interface GuessCounts {
   readonly waited: number;
 }
 
+/** Modes in which a chunk's new parameter may be made before the norm is known. */
+export const guesses = (update: UpdateMode): boolean => update === 'speculated' || update === 'previewed';
+
 /** Chunks whose speculated update may also wait for the norm: nothing before the norm needs a slot that it empties. */
 export function mayWait({ tickets, moments, chunks }: Plan): ReadonlySet<ChunkId> {
   const norm = moments.findIndex(({ pass }) => pass === 'norm');
@@ -58,9 +61,9 @@ export function mayWait({ tickets, moments, chunks }: Plan): ReadonlySet<ChunkId
     open.push(...tickets[id]!.after);
   }
   const early = new Set(
-    tickets.filter(({ id, cause }) => cause === 'update' && needed[id] === 1).map(({ chunk }) => chunk),
+    tickets
+      .filter(({ id, lane, cause }) => lane === 'update' && cause !== 'accumulate' && needed[id] === 1)
+      .map(({ chunk }) => chunk),
   );
-  return new Set(
-    chunks.filter(({ chunk, update }) => update === 'speculated' && !early.has(chunk)).map(({ chunk }) => chunk),
-  );
+  return new Set(chunks.filter(({ chunk, update }) => guesses(update) && !early.has(chunk)).map(({ chunk }) => chunk));
 }

@@ -8,6 +8,7 @@ const words: Readonly<Record<Cause, Partial<Record<Lane, string>>>> = {
   park: { read: 'gradients from disk', write: 'gradients to disk' },
   state: { read: 'states from disk', write: 'states to disk' },
   update: { update: 'optimizer' },
+  preview: { update: 'optimizer (preview)' },
   home: { write: 'parameters to disk' },
   activation: {
     toHost: 'activations to cpu',

@@ -7,6 +7,7 @@ import { adopt, dtypeCode, noGrad, scope, type Tensor } from '../../tensor/index
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse, UpdateSettings } from '../store.ts';
 import { type AtHand, sumOfUses } from './gradientNorms.ts';
+import { guesses } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type SavedFormat, savedFormat, savedRange } from './savedKinds.ts';
 import { accumulates, guessedScale, segmentsOf } from './walker.ts';
@@ -31,7 +32,8 @@ export function acceptStep(planned: Planned, accepted: Accepted): void {
   deviceUpdate.run(scale);
   recorder.endCompute(walker.momentId(normMoment + 1), () => 'update on gpu', useNow);
   walker.leave(normMoment + 1);
-  if (scale !== guessedScale(settings)) redoSpeculated(planned, settings);
+  if (scale !== guessedScale(settings)) redoGuessed(planned, settings);
+  walker.setStateScale(scale);
   for (const { chunk, flips, update, parameterHome, stateHome } of plan.chunks) {
     if (update === 'none') continue;
     if (flips) homes.flip(chunk);
@@ -44,16 +46,15 @@ export function acceptStep(planned: Planned, accepted: Accepted): void {
  * The norm disagrees with the guess that nothing is clipped: the guessed updates are made again from intact inputs,
  * once all others are done with the staging slots.
  */
-function redoSpeculated({ plan, walker }: Planned, settings: UpdateSettings): void {
-  const guessed = new Set(
-    plan.chunks
-      .filter(({ chunk, update }) => update === 'speculated' && walker.hasGuessed(chunk))
-      .map(({ chunk }) => chunk),
-  );
-  const of = ({ chunk, kind, cause }: Ticket) => guessed.has(chunk) && kind !== 'gradient' && cause !== 'fetch';
-  const tickets = plan.tickets.filter(of);
+function redoGuessed({ plan, walker }: Planned, settings: UpdateSettings): void {
+  const isVoid = ({ chunk, kind, cause }: Ticket): boolean => {
+    const { update } = plan.chunks[chunk]!;
+    if (!guesses(update) || !walker.hasGuessed(chunk)) return false;
+    return update === 'previewed' ? cause === 'preview' : kind !== 'gradient' && cause !== 'fetch';
+  };
+  const tickets = plan.tickets.filter(isVoid);
   if (tickets.length === 0) return;
-  walker.drain();
+  walker.drainBeforeStates();
   walker.again(tickets, settings);
 }
 

@@ -26,7 +26,7 @@ import type { ParkingLanes } from '../parking/parking.ts';
 import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
 import type { UpdateSettings } from '../store.ts';
 import { arrivals } from './glancing.ts';
-import { mayWait } from './guessing.ts';
+import { guesses, mayWait } from './guessing.ts';
 import type { Homes } from './homes.ts';
 import type { Issued } from './report.ts';
 import type { Tiers } from './tiers.ts';
@@ -45,7 +45,8 @@ export interface WalkerOptions {
 
 /**
  * Scale cells take turns: the tickets of a step are long done when its cells come round again. Cell i holds the gradient
- * scale of a step once its norm is known, cell `cells + i` what is guessed before: that nothing will be clipped.
+ * scale of a step once its norm is known, cell `cells + i` what is guessed before: that nothing will be clipped. Cell
+ * `2 * cells + i` holds that scale too, once no preview of the step has to be made again: states follow then.
  */
 const cells = 4;
 
@@ -116,7 +117,7 @@ export class Walker {
   #create(): ExecutorId {
     const { device, updateThreads } = this.#options;
     const index = cudaIndex(device);
-    return native().executorCreate({ device: index, updateThreads, scaleCells: 2 * cells, timelineCapacity: 1 << 16 });
+    return native().executorCreate({ device: index, updateThreads, scaleCells: 3 * cells, timelineCapacity: 1 << 16 });
   }
 
   /**
@@ -131,6 +132,7 @@ export class Walker {
     this.#guess = guess;
     this.#instances++;
     native().clearScale(this.#executor, this.#cell);
+    native().clearScale(this.#executor, 2 * cells + this.#cell);
     native().setScale(this.#executor, cells + this.#cell, guessedScale(settings));
     this.#rest = { order, at: 0, settings };
     this.#handOverMore();
@@ -344,6 +346,26 @@ export class Walker {
     native().setScale(this.#executor, this.#cell, value);
   }
 
+  /** The same for states whose parameters were previewed: every preview is right. */
+  setStateScale(value: number): void {
+    native().setScale(this.#executor, 2 * cells + this.#cell, value);
+  }
+
+  /** Waits for everything handed over that `setStateScale` does not hold back. */
+  drainBeforeStates(): void {
+    const { tickets } = this.#options.plan;
+    this.settlePrevious();
+    this.waitFor(
+      tickets.filter((ticket) => !this.#followsPreview(ticket)),
+      'redo',
+    );
+  }
+
+  /** An update of a state whose parameter was made before. */
+  #followsPreview({ cause, chunk }: PlanTicket): boolean {
+    return cause === 'update' && this.#options.plan.chunks[chunk]!.update === 'previewed';
+  }
+
   /**
    * Runs tickets of the newest instance again, now, with the gradient scale of the step. Old states are intact;
    * a gradient that its update has overwritten in staging is read again from where it was parked.
@@ -385,11 +407,6 @@ export class Walker {
     const place = { swap, swapOffset, arena, arenaOffset: offset, bytes, chunk, step: this.#step + 1 };
     const id = this.#nextId++ as TicketId;
     return [{ ...place, lane: 'read', id, after, afterMoment: -1, afterCell: -1, cause: 'park' }];
-  }
-
-  /** Waits for everything handed over. */
-  drain(): void {
-    native().drain(this.#executor);
   }
 
   /** Waits for the tickets of the instance before the newest. */
@@ -461,10 +478,10 @@ export class Walker {
   }
 
   /** Slots that the ticket writes. */
-  #overwritten({ chunk, lane, cause, to, from, stateTo }: PlanTicket): SlotId[] {
+  #overwritten({ chunk, cause, to, from, stateTo }: PlanTicket): SlotId[] {
     if (this.#guards.size === 0) return [];
     const { homes } = this.#options;
-    const places = lane === 'update' && cause !== 'accumulate' ? [to, stateTo ?? from] : [to];
+    const places = cause === 'update' ? [to, stateTo ?? from] : [to];
     return places.map((place) => homes.slotOf(chunk, place));
   }
 
@@ -488,7 +505,7 @@ export class Walker {
   #update(ticket: PlanTicket, at: (place: Place) => ArenaPlace, settings: UpdateSettings) {
     const { layout, plan, computeCode, stateCode } = this.#options;
     const chunk = layout.chunks[ticket.chunk]!;
-    const chunkPlan = plan.chunks[ticket.chunk]!;
+    const follows = this.#followsPreview(ticket);
     const [state, stateOut] = [at(ticket.from), at(ticket.stateTo ?? ticket.from)];
     const inPlace = state.arena === stateOut.arena && state.offset === stateOut.offset;
     return {
@@ -500,15 +517,17 @@ export class Walker {
       state: { ...state, dtype: plan.types.states === 'compressed' ? computeCode : stateCode },
       planes: compressedPlanes(chunk, plan.types),
       stateOut: inPlace ? null : stateOut,
-      parameterOut: { ...at(ticket.to), dtype: computeCode },
+      parameterOut: follows ? null : { ...at(ticket.to), dtype: computeCode },
       segments: segmentsOf(layout, ticket.chunk),
       groups: settings.groups,
-      scaleCell: this.#waitsForNorm(chunkPlan) ? this.#cell : cells + this.#cell,
+      scaleCell: follows ? 2 * cells + this.#cell : this.#scaleCell(plan.chunks[ticket.chunk]!),
+      preview: ticket.cause === 'preview',
     };
   }
 
-  #waitsForNorm({ chunk, update }: ChunkPlan): boolean {
-    return update === 'deferred' || (update === 'speculated' && !this.hasGuessed(chunk));
+  #scaleCell({ chunk, update }: ChunkPlan): number {
+    const waits = update === 'deferred' || (guesses(update) && !this.hasGuessed(chunk));
+    return waits ? this.#cell : cells + this.#cell;
   }
 
   /** Gradients rest as sums in the state's type where there are several micro-batches. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isTierraError } from '../../../src/core/errors.ts';
-import { type Plan, type PlanInput, planStep, simulate, unroll } from '../../../src/memory/index.ts';
+import { type Plan, type PlanInput, type Program, planStep, simulate, unroll } from '../../../src/memory/index.ts';
 import { problems } from './arbitraries.ts';
 
 /** The plan, or null when nothing fits and the planner says so. */
@@ -15,11 +15,23 @@ function planned(input: PlanInput): Plan | null {
   }
 }
 
+/** The order in which lanes take what is ready may be any: only slower. */
+function shuffled(program: Program, seed: number): Program {
+  let state = seed;
+  const next = (): number => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state;
+  };
+  return { ...program, tickets: program.tickets.map((ticket) => ({ ...ticket, priority: next() })) };
+}
+
+const seeds = fc.integer({ min: 1, max: 2_147_483_646 });
+
 describe('planner', () => {
   it('plans any model on any machine without deadlock, overdraft or absent chunks, or says what is short', () => {
     let fitting = 0;
     fc.assert(
-      fc.property(problems, (input) => {
+      fc.property(problems, seeds, (input, seed) => {
         const plan = planned(input);
         if (plan === null) return;
         fitting++;
@@ -28,10 +40,47 @@ describe('planner', () => {
         }
         const onGpu = plan.chunks.filter(({ stateHome, update }) => stateHome === 'gpu' || update === 'device');
         if (input.statesOnGpu === false) expect(onGpu).toEqual([]);
-        simulate(unroll(plan, input.trace, input.layout, 5), input.machine);
+        const program = unroll(plan, input.trace, input.layout, 5);
+        simulate(program, input.machine);
+        simulate(shuffled(program, seed), input.machine);
       }),
       { numRuns: 100 },
     );
     expect(fitting).toBeGreaterThan(25);
+  }, 180_000);
+
+  it('previews what undo space is too small for, and never reads or overwrites too early', () => {
+    const onHost = { kind: 'static', gpuParameters: 0, gpuStates: 0, hostParameters: 1, hostStates: 1 } as const;
+    let previewing = 0;
+    fc.assert(
+      fc.property(problems, fc.double({ min: 1, max: 1.6, noNaN: true }), seeds, (input, room, seed) => {
+        const { computeBytes, stateBytes } = input.types;
+        const elements = input.layout.chunks.reduce((sum, chunk) => sum + chunk.elements, 0);
+        const host = Math.floor(room * elements * (computeBytes + 3 * stateBytes));
+        // So slow that states are only just ready for the next preview.
+        const machine = { ...input.machine, hostUpdateParameters: 1e6 };
+        const plan = planned({
+          ...input,
+          types: { computeBytes, stateBytes },
+          clipping: true,
+          budgets: { ...input.budgets, host },
+          machine,
+          policy: onHost,
+          speculate: 'always',
+        });
+        if (plan === null) return;
+        const previewed = plan.chunks.filter(({ update }) => update === 'previewed');
+        if (previewed.length > 0) previewing++;
+        for (const { parameter, state } of previewed) {
+          expect(parameter.alternate).toBeDefined();
+          expect(state!.alternate).toBeUndefined();
+        }
+        const program = unroll(plan, input.trace, input.layout, 5);
+        simulate(program, machine);
+        simulate(shuffled(program, seed), machine);
+      }),
+      { numRuns: 200 },
+    );
+    expect(previewing).toBeGreaterThan(20);
   }, 180_000);
 });
