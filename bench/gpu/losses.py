@@ -3,8 +3,8 @@
     python3 bench/gpu/losses.py FOLDER [--device cuda] [--steps 20] [--seed 1]
 
 Writes FOLDER/model (Hugging Face, fp32), FOLDER/tokens.bin (int64, steps x batch x (length + 1)) and FOLDER/torch.json with
-the losses of: fp32; bf16 with fp32 master weights under every attention kernel there is (four on a GPU, two on a CPU) and, on
-a GPU, with norms and MLPs compiled. Their differences are what a change of kernels costs.
+the losses of: fp32; bf16 with fp32 master weights under every attention kernel there is (four on a GPU, two on a CPU), with
+logits that are not rounded and, on a GPU, with norms and MLPs compiled. Their differences are what a change of kernels costs.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ tokens = numpy.minimum(generator.zipf(1.3, (given.steps, batch, length + 1)) - 1
 tokens.tofile(os.path.join(given.folder, "tokens.bin"))
 
 
-def train(dtype, backend, compiled=False):
+def train(dtype, backend, compiled=False, wide_logits=False):
     model = LlamaForCausalLM(config)
     model.load_state_dict(values)
     model = model.to(given.device, dtype).train()
@@ -58,7 +58,11 @@ def train(dtype, backend, compiled=False):
         rows = torch.from_numpy(tokens[step]).to(given.device)
         ids, labels = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
         with sdpa_kernel([backend]):
-            logits = model(input_ids=ids).logits
+            if wide_logits:
+                hidden = model.model(input_ids=ids).last_hidden_state
+                logits = torch.nn.functional.linear(hidden.float(), model.lm_head.weight.float())
+            else:
+                logits = model(input_ids=ids).logits
             loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
             loss.backward()
         for master, p in zip(masters, parameters):
@@ -88,6 +92,8 @@ for name, kernel in kernels.items():
             raise
         print(f"{name} attention: not available here ({error})")
     sdpa_attention.use_gqa_in_sdpa = uses_groups
+# As fused losses make them, Tierra's too: not rounded to bf16 between product and loss.
+result["bf16, flash attention, logits in fp32"] = train(torch.bfloat16, SDPBackend.FLASH_ATTENTION, wide_logits=True)
 if given.device.startswith("cuda"):
     result["bf16, flash attention, norms and MLPs compiled"] = train(torch.bfloat16, SDPBackend.FLASH_ATTENTION, compiled=True)
 with open(os.path.join(given.folder, "torch.json"), "w") as file:
