@@ -3,6 +3,7 @@ import { Draft, Ring } from './draft.ts';
 import { type EmitContext, LeaseIndex } from './emitContext.ts';
 import { emitTransfers } from './emitTransfers.ts';
 import { emitUpdates } from './emitUpdates.ts';
+import { guessingCourse } from './guessed.ts';
 import type { Placement, Split } from './placement.ts';
 import type { ChunkPlan, Plan, PlanForecast, Ticket } from './plan.ts';
 import type { Program } from './program.ts';
@@ -153,6 +154,7 @@ export function assemblePlan(
 /** `steps` steps of a policy that fetches on demand, ready for the null device. */
 export function assembleReactive(assembly: Assembly, eviction: Eviction, steps: number): Program {
   const { draft, arenas, model } = assemble(assembly, { steps, cyclic: false, lead: 1, slack: 0, eviction });
+  const { tickets, moments } = guessingCourse(draft);
   const onDevice = (chunk: number) => {
     const { parameter, state, gradients } = arenas.chunks[chunk]!;
     return { parameter: parameter.slot, state: state!.slot, gradients: gradients.map((place) => place.slot) };
@@ -175,14 +177,14 @@ export function assembleReactive(assembly: Assembly, eviction: Eviction, steps: 
         ...(state === null ? [] : [{ slot: state.slot, chunk, kind: 'state' as const }]),
       ];
     }),
-    moments: draft.moments.map((moment) => ({
+    moments: moments.map((moment) => ({
       ...moment,
       seconds: model.trace.moments[moment.index]!.seconds,
       nonModelBytes: model.trace.moments[moment.index]!.nonModelBytes,
       waits: [...moment.waits],
       deviceUpdates: moment.deviceUpdates.map((chunk) => ({ chunk, ...onDevice(chunk) })),
     })),
-    tickets: draft.tickets.map((ticket) => ({
+    tickets: tickets.map((ticket) => ({
       ...ticket,
       after: [...ticket.after],
       priority: ticket.step * draft.momentsPerStep + ticket.priority,

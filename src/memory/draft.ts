@@ -1,11 +1,12 @@
 import type { PlannedMoment, Ticket } from './plan.ts';
-import type { SlotId } from './types.ts';
+import type { SlotId, TicketId } from './types.ts';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 type Unlinked = Omit<Ticket, 'id' | 'after' | 'afterPrevious' | 'afterMoment' | 'afterPreviousMoment'>;
 
 /** A ticket under construction. References are indices over all drafted steps; "previous" ones appear in cyclic drafts only. */
-export interface DraftTicket extends Unlinked {
+export interface DraftTicket extends Omit<Unlinked, 'unlessGuessed'> {
+  unlessGuessed?: TicketId;
   readonly index: number;
   readonly step: number;
   /** Repetitions are allowed here and removed in the plan. */

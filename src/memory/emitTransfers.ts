@@ -124,8 +124,7 @@ function leaveGradient(
 }
 
 /** Where the state follows the parameter, the last step's gradient may still be needed in the place where this one is to rest. */
-function afterLastUpdate({ draft, gradientFree, placement }: EmitContext, ticket: DraftTicket): void {
-  if (placement.chunks[ticket.chunk]!.update !== 'previewed') return;
+function afterLastUpdate({ draft, gradientFree }: EmitContext, ticket: DraftTicket): void {
   const free = gradientFree.get(ticket.chunk);
   if (free !== undefined) draft.after(ticket, free);
   else draft.afterPrevious(ticket, () => gradientFree.get(ticket.chunk));

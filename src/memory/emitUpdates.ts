@@ -1,8 +1,10 @@
 import { otherPlace } from './arenas.ts';
-import type { DraftTicket, Stay } from './draft.ts';
+import type { Draft, DraftTicket, Stay } from './draft.ts';
 import type { Arrival, EmitContext } from './emitContext.ts';
+import { canPreview } from './placeHost.ts';
 import type { Place } from './plan.ts';
 import type { ChunkUse } from './stepModel.ts';
+import { ticketId } from './types.ts';
 
 /**
  * Emits one step's host updates: those that need not wait for the norm in the order their gradients arrive, the deferred ones in
@@ -68,6 +70,8 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
     to,
     gradients: parked ? [{ slot: gradientStay!.slot }] : places.gradients,
   });
+  const follows = update === 'speculated' && canPreview(model, placement.chunks[chunk]!);
+  const preview = follows ? mayFollow(context, use, arrival, ticket) : null;
   const outStay = outOfGradient ? rings.out.take(ticket) : null;
   for (const index of arrival.tickets) ticket.after.push(index);
   if (stateRead !== null) ticket.after.push(stateRead.index);
@@ -84,7 +88,7 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
     stateStay.freedBy.push(write.index);
     context.stateReady.set(chunk, { tickets: [write.index], moment: -1 });
   }
-  let homed = ticket;
+  let homed = preview ?? ticket;
   if (parameterHome === 'nvme') {
     const shape = {
       kind: 'parameter',
@@ -105,34 +109,72 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
 function emitPreviewed(context: EmitContext, use: ChunkUse, arrival: Arrival, step: number): void {
   const { draft, arenas, model } = context;
   const { id: chunk } = use.chunk;
-  const { parameter, state, gradients } = arenas.chunks[chunk]!;
+  const { state, gradients } = arenas.chunks[chunk]!;
   const norm = step * draft.momentsPerStep + model.normMoment;
-  const read = use.stateBytes + use.parts * use.restingBytes;
-  const shape = { kind: 'state', chunk, lane: 'update', from: state!, gradients } as const;
-  const preview = draft.add(step, {
-    ...shape,
-    cause: 'preview',
-    bytes: read + use.parameterBytes,
-    priority: draft.momentsPerStep + use.moments[0]!,
-    to: otherPlace(parameter),
-  });
-  for (const index of arrival.tickets) preview.after.push(index);
-  const ready = context.stateReady.get(chunk);
-  if (ready !== undefined) draft.after(preview, ready);
-  else draft.afterPrevious(preview, () => context.stateReady.get(chunk));
+  const preview = emitPreview(context, use, arrival, step);
   const update = draft.add(step, {
-    ...shape,
+    kind: 'state',
+    chunk,
     cause: 'update',
-    bytes: read + use.stateBytes,
-    priority: draft.momentsPerStep + use.gradients[0]!.moment,
+    lane: 'update',
+    bytes: 2 * use.stateBytes + use.parts * use.restingBytes,
+    priority: followingPriority(draft, use),
+    from: state!,
     stateTo: state!,
     to: state!,
+    gradients,
   });
   update.after.push(preview.index);
   draft.afterMoment(update, norm);
   context.stateReady.set(chunk, { tickets: [update.index], moment: -1 });
   context.gradientFree.set(chunk, { tickets: [update.index], moment: -1 });
   context.parameterReady.set(chunk, { tickets: [preview.index], moment: norm });
+}
+
+/** By when a state that follows its parameter must be there: the next gradient comes. */
+const followingPriority = (draft: Draft, use: ChunkUse): number => draft.momentsPerStep + use.gradients[0]!.moment;
+
+function emitPreview(
+  { draft, arenas, stateReady }: EmitContext,
+  use: ChunkUse,
+  arrival: Arrival,
+  step: number,
+): DraftTicket {
+  const { id: chunk } = use.chunk;
+  const { parameter, state, gradients } = arenas.chunks[chunk]!;
+  const preview = draft.add(step, {
+    kind: 'state',
+    chunk,
+    cause: 'preview',
+    lane: 'update',
+    bytes: use.stateBytes + use.parts * use.restingBytes + use.parameterBytes,
+    priority: draft.momentsPerStep + use.moments[0]!,
+    from: state!,
+    to: otherPlace(parameter),
+    gradients,
+  });
+  for (const index of arrival.tickets) preview.after.push(index);
+  afterState(draft, preview, stateReady);
+  return preview;
+}
+
+/** The step before may still be at work on the chunk's state. */
+function afterState(draft: Draft, ticket: DraftTicket, stateReady: EmitContext['stateReady']): void {
+  const ready = stateReady.get(ticket.chunk);
+  if (ready !== undefined) draft.after(ticket, ready);
+  else draft.afterPrevious(ticket, () => stateReady.get(ticket.chunk));
+}
+
+/** A guessed update that becomes, in steps that do not guess, a preview and a state that follows. */
+function mayFollow(context: EmitContext, use: ChunkUse, arrival: Arrival, update: DraftTicket): DraftTicket {
+  const { draft, stateReady, gradientFree } = context;
+  const preview = emitPreview(context, use, arrival, update.step);
+  preview.unlessGuessed = ticketId(update.index);
+  update.after.push(preview.index);
+  afterState(draft, update, stateReady);
+  stateReady.set(use.chunk.id, { tickets: [update.index], moment: -1 });
+  gradientFree.set(use.chunk.id, { tickets: [update.index], moment: -1 });
+  return preview;
 }
 
 function parameterTarget(

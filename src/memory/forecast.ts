@@ -1,4 +1,5 @@
 import { parameterBytes as parameterBytesOf } from './chunk.ts';
+import { guessingCourse } from './guessed.ts';
 import type { Layout } from './layout.ts';
 import type { LinkRate, Machine } from './machine.ts';
 import { type ChunkPlan, lanes, type Plan, type Ticket } from './plan.ts';
@@ -161,7 +162,9 @@ function afterNormSeconds(
   if (onHost.length === 0) return 0;
   const waiting = new Set<number>(onHost.filter(({ update }) => update === 'deferred').map(({ chunk }) => chunk));
   const bytesOf = (counts: (ticket: Ticket) => boolean): number =>
-    tickets.reduce((sum, ticket) => sum + (ticket.lane === 'update' && counts(ticket) ? ticket.bytes : 0), 0);
+    guessingCourse({ tickets, moments: [] })
+      .tickets.filter((ticket) => ticket.lane === 'update' && counts(ticket))
+      .reduce((sum, { bytes }) => sum + bytes, 0);
   const share = bytesOf(({ chunk, cause }) => cause === 'update' && waiting.has(chunk)) / bytesOf(() => true);
   const fetchedBytes = types.computeBytes * elementsOf(onHost.filter(({ resident }) => !resident));
   const { busySeconds, movedBytes } = forecast;

@@ -2,6 +2,7 @@ export * from './chunk.ts';
 export * from './estimate.ts';
 export * from './fit.ts';
 export * from './forecast.ts';
+export * from './guessed.ts';
 export * from './layout.ts';
 export * from './ledger.ts';
 export * from './machine.ts';

@@ -189,7 +189,7 @@ function speculate(
 }
 
 /** What a preview reads lies in host memory until the state follows. Compressed states would be unpacked twice. */
-const canPreview = ({ types }: StepModel, { parameterHome, stateHome }: ChunkPlacement): boolean =>
+export const canPreview = ({ types }: StepModel, { parameterHome, stateHome }: ChunkPlacement): boolean =>
   parameterHome === 'host' && stateHome === 'host' && types.states !== 'compressed';
 
 const undoCost = (use: ChunkUse, placement: ChunkPlacement): number =>

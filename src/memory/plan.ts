@@ -26,6 +26,8 @@
  * `alternate` while it is 1. The bits of all chunks with `flips` turn when the step is committed, after its `norm` moment accepted
  * it. Tickets of instance s use the bits as they were when step s began, also those that finish later.
  *
+ * A runner may guess in one step, that nothing will be clipped, and wait for the norm in the next: guessed.ts says what changes.
+ *
  * Rejection (the norm disagrees, or an overflow): every `speculated` update and every preview of this step is void. Its inputs are
  * intact: gradient and old state lie in their slots (or on disk, in the extents not written). Run the same tickets again with the
  * right scale, before any state is updated whose parameter was previewed; or, to skip the step, leave the bits alone and cast the
@@ -95,6 +97,8 @@ export interface Ticket {
   readonly microBatch?: number;
   /** `accumulate` only: false for the step's first one, which overwrites. */
   readonly add?: boolean;
+  /** Only in steps that do not guess. In all others this ticket does its work, and whoever waits for it waits for this one. */
+  readonly unlessGuessed?: TicketId;
 }
 
 export interface MomentParameter {
@@ -125,7 +129,8 @@ export interface PlannedMoment {
 
 /**
  * `device`: in the `update` moment. `deferred`: on the host, after the norm is known, behind the next forward.
- * `speculated`: on the host as soon as the gradient is there, out of place. `immediate`: the same in place, where
+ * `speculated`: on the host as soon as the gradient is there, out of place; in steps that do not guess, because most are clipped,
+ * the new parameter alone behind the norm and the state later, as with `previewed`. `immediate`: the same in place, where
  * nothing waits for a norm. `previewed`: twice on the host. First the new parameter alone, as soon as the gradient is there, beside the
  * old one; then, once the norm is known, the state, whenever the optimizer has nothing more urgent to do before the next
  * preview. It takes more work than speculation and a seventh of the room. `none`: frozen, or a forward-only plan.

@@ -1,6 +1,7 @@
 import { isTierraError } from '../core/errors.ts';
 import { assemblePlan, assembleStep } from './assemble.ts';
 import { withSmallestChange } from './fit.ts';
+import { guessingCourse, waitingCourse, withoutFollowing } from './guessed.ts';
 import { runOnNullDevice } from './nullDevice.ts';
 import { placeAllOnGpu } from './placeGpu.ts';
 import { placeBelowGpu } from './placeHost.ts';
@@ -104,9 +105,25 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
   const { draft } = assembleStep({ ...problem, placement, budgets: input.budgets }, split);
   const lasts = placement.bytes.nvme > 0 || placement.chunks.some(({ update }) => update === 'previewed');
   const steps = lasts ? longTrialSteps : trialSteps;
-  const schedule = scheduleOfStep(draft, input.trace, elements, steps);
+  const schedule = scheduleOfStep(guessingCourse(draft), input.trace, elements, steps);
   const forecast = measure(schedule, runOnNullDevice(schedule, input.machine));
   return { split, placement, cost: (draft.tickets.length * (2 + steps)) / 4, forecast };
+}
+
+/**
+ * In steps that do not guess, states follow their parameters if such steps are then over earlier: it takes more work. A static plan is not
+ * weighed.
+ */
+function withFasterWaiting({ input }: Problem, plan: Plan): Plan {
+  if (input.policy?.kind === 'static' || plan.tickets.every(({ unlessGuessed }) => unlessGuessed === undefined))
+    return plan;
+  const elements = input.layout.chunks.map((chunk) => chunk.elements);
+  const seconds = (candidate: Plan): number => {
+    const schedule = scheduleOfStep(waitingCourse(candidate), input.trace, elements, longTrialSteps);
+    return measure(schedule, runOnNullDevice(schedule, input.machine)).stepSeconds;
+  };
+  const plain = withoutFollowing(plan);
+  return seconds(plan) < seconds(plain) ? plan : plain;
 }
 
 /** The winner becomes a plan, runs once more with every slot's contents followed, and takes its forecast along. */
@@ -117,7 +134,7 @@ function finishPlan(
 ): Compiled {
   const { input } = problem;
   const assembly = { ...problem, placement, budgets: input.budgets };
-  const plan = assemblePlan(assembly, split, input.policy?.kind ?? 'auto', eviction);
+  const plan = withFasterWaiting(problem, assemblePlan(assembly, split, input.policy?.kind ?? 'auto', eviction));
   const { stepSeconds, computeSeconds, stallSeconds, movedBytes, busySeconds } = simulate(
     unroll(plan, input.trace, input.layout, checkedSteps),
     input.machine,

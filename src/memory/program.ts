@@ -1,3 +1,4 @@
+import { guessingCourse, waitingCourse } from './guessed.ts';
 import type { Layout } from './layout.ts';
 import type { Cause, Lane, MomentGradient, MomentParameter, Place, Plan } from './plan.ts';
 import type { Pass, Trace } from './trace.ts';
@@ -71,9 +72,10 @@ export interface ProgramTicket {
 export const slotIn = (place: Place, step: number): SlotId =>
   place.alternate !== undefined && step % 2 === 1 ? place.alternate : place.slot;
 
-/** Lays `steps` instances of a plan end to end. */
-export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number): Program {
-  const ticketCount = plan.tickets.length;
+/** Lays `steps` instances of a plan end to end, of steps that guess or of those that wait for the norm. */
+export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number, guesses = true): Program {
+  const course = guesses ? guessingCourse(plan) : waitingCourse(plan);
+  const ticketCount = course.tickets.length;
   const momentCount = plan.moments.length;
   const moments: ProgramMoment[] = [];
   const tickets: ProgramTicket[] = [];
@@ -81,7 +83,7 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number):
   for (let step = 0; step < steps; step++) {
     const here = (id: number): number => step * ticketCount + id;
     const before = (id: number): number => (step - 1) * ticketCount + id;
-    for (const moment of plan.moments) {
+    for (const moment of course.moments) {
       const traced = trace.moments[moment.index]!;
       moments.push({
         step,
@@ -95,7 +97,7 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number):
         deviceUpdates: moment.deviceUpdates.map((chunk) => updates.get(chunk)!),
       });
     }
-    for (const ticket of plan.tickets) {
+    for (const ticket of course.tickets) {
       const previousMoment =
         step > 0 && ticket.afterPreviousMoment >= 0 ? (step - 1) * momentCount + ticket.afterPreviousMoment : -1;
       tickets.push({

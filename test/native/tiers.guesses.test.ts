@@ -1,8 +1,8 @@
 /** `speculate: auto` stops guessing where steps are clipped, and guesses where they are not; never with other bits. */
 import { describe, expect, it } from 'vitest';
 import { ChunkStore } from '../../src/offload/chunked/chunkStore.ts';
-import { placementNamed } from '../cases/placements.ts';
-import { hashesOf, measure, scenario, start, trainSteps, withFolder } from './tiersSupport.ts';
+import { type MemoryInput, placementNamed, updatesBy } from '../cases/placements.ts';
+import { hashesOf, measure, planOf, scenario, start, trainSteps, withFolder } from './tiersSupport.ts';
 
 const steps = 6;
 
@@ -26,5 +26,26 @@ describe('updates that guess that nothing will be clipped', () => {
         engine.dispose();
       }
     });
+  });
+
+  it('gives new parameters first and lets states follow where no step guesses', () => {
+    const memory: MemoryInput = { gpu: '1GiB', cpu: '1GiB', policy: 'static' };
+    const updatedBytes = [1e-4, 1e4].map((clipNorm) => {
+      const clipped = scenario('guesses', { train: { accumulate: 1, clipNorm } });
+      const resident = start(clipped, {});
+      const expected = [trainSteps(resident, steps), hashesOf(resident)];
+      resident.dispose();
+      const engine = start(clipped, memory);
+      try {
+        expect([trainSteps(engine, steps), hashesOf(engine)]).toEqual(expected);
+        const plan = planOf(engine);
+        expect(updatesBy(plan, 'speculated') + updatesBy(plan, 'none')).toBe(plan.chunks.length);
+        return (engine.store as ChunkStore).report()!.lanes.update.bytes;
+      } finally {
+        engine.dispose();
+      }
+    });
+    // Of fp32 a preview reads 4 numbers and writes 1, and the state's update reads 4 and writes 3; at once 4 and 4.
+    expect(updatedBytes[0]! / updatedBytes[1]!).toBeCloseTo((5 + 7) / 8, 2);
   });
 });

@@ -7,7 +7,7 @@
  * `gradientsReady` puts gradients where the plan says, the native executor does the rest meanwhile.
  */
 import { TierraError } from '../../core/errors.ts';
-import type { Plan } from '../../memory/index.ts';
+import { guesses, type Plan } from '../../memory/index.ts';
 import { native } from '../../native/load.ts';
 import { type AnyModule, nameParameters, type Parameter, type Pass, type Unit } from '../../nn/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
@@ -31,7 +31,7 @@ import { explained } from './explained.ts';
 import { placeValues } from './firstValues.ts';
 import { glancesOf } from './glancing.ts';
 import { awaitUnmeasured, takeUnmeasured } from './gradientNorms.ts';
-import { Guessing, guesses } from './guessing.ts';
+import { Guessing } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type Compiled, compileStep, openPlanned, type Watched, watchMicroBatch } from './planning.ts';
 import { restoreFromMasters } from './repairing.ts';
@@ -307,7 +307,7 @@ export class ChunkStore implements ParameterStore {
     recorder.endStep();
     this.#guessing.ended(this.#guess, outcome.clipFactor === 1);
     recorder.collect();
-    walker.beginEarly();
+    walker.beginEarly(this.#guessing.shallGuess);
     if (walker.isEarly) recorder.issuedEarly(walker.issued);
     return { gradientNorm: norm, ...outcome };
   }

@@ -19,6 +19,7 @@ export interface Issued {
   readonly order: readonly number[];
   /** Id by plan ticket. */
   readonly ids: Float64Array;
+  readonly guess: boolean;
 }
 
 interface IssuedStep extends Issued {
@@ -269,7 +270,10 @@ export class StepRecorder {
     const { ticket, issued } = found;
     const ids = ticket.after.map((index) => issued.ids[index]!);
     const before = this.#issued[this.#issued.indexOf(issued) + 1];
-    return before === undefined ? ids : [...ids, ...ticket.afterPrevious.map((index) => before.ids[index]!)];
+    if (before === undefined) return ids;
+    const standIn = (index: number): number =>
+      before.guess ? (this.#plan.tickets[index]!.unlessGuessed ?? index) : index;
+    return [...ids, ...ticket.afterPrevious.map((index) => before.ids[standIn(index)]!)];
   }
 
   #find(id: number): { readonly ticket: Ticket; readonly step: number; readonly issued: IssuedStep } | null {

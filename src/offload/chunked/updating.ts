@@ -1,5 +1,5 @@
 /** The end of a step whose norm is known and finite: what waits for it is updated, what was guessed is kept or made again. */
-import type { ChunkId, PlaneKind, Ticket } from '../../memory/index.ts';
+import { type ChunkId, guesses, type PlaneKind, type Ticket } from '../../memory/index.ts';
 import type { CompressedTensors } from '../../native/binding.ts';
 import { native } from '../../native/load.ts';
 import type { Parameter } from '../../nn/index.ts';
@@ -7,7 +7,6 @@ import { adopt, dtypeCode, noGrad, scope, type Tensor } from '../../tensor/index
 import { stateDtype } from '../resident/entries.ts';
 import type { TierUse, UpdateSettings } from '../store.ts';
 import { type AtHand, sumOfUses } from './gradientNorms.ts';
-import { guesses } from './guessing.ts';
 import type { ChunkStoreOptions, Planned } from './planned.ts';
 import { type SavedFormat, savedFormat, savedRange } from './savedKinds.ts';
 import { accumulates, guessedScale, segmentsOf } from './walker.ts';
@@ -50,7 +49,8 @@ function redoGuessed({ plan, walker }: Planned, settings: UpdateSettings): void 
   const isVoid = ({ chunk, kind, cause }: Ticket): boolean => {
     const { update } = plan.chunks[chunk]!;
     if (!guesses(update) || !walker.hasGuessed(chunk)) return false;
-    return update === 'previewed' ? cause === 'preview' : kind !== 'gradient' && cause !== 'fetch';
+    if (update === 'previewed') return cause === 'preview';
+    return kind !== 'gradient' && cause !== 'fetch' && cause !== 'preview';
   };
   const tickets = plan.tickets.filter(isVoid);
   if (tickets.length === 0) return;

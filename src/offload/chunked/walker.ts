@@ -3,12 +3,15 @@ import { TierraError } from '../../core/errors.ts';
 import {
   type ChunkId,
   type ChunkPlan,
+  guesses,
   type Layout,
+  mayWait,
   momentBlock,
   type Place,
   type Plan,
   type Ticket as PlanTicket,
   type SlotId,
+  waitingCourse,
 } from '../../memory/index.ts';
 import type {
   ArenaElements,
@@ -26,7 +29,6 @@ import type { ParkingLanes } from '../parking/parking.ts';
 import { ExecutorSave, type SaveBlock, type SaveRequest, saveTickets } from '../saving.ts';
 import type { UpdateSettings } from '../store.ts';
 import { arrivals } from './glancing.ts';
-import { guesses, mayWait } from './guessing.ts';
 import type { Homes } from './homes.ts';
 import type { Issued } from './report.ts';
 import type { Tiers } from './tiers.ts';
@@ -62,22 +64,35 @@ interface Rest {
   readonly settings: UpdateSettings;
 }
 
+/** An order of submission, in two parts: fetches that wait for nothing of their own step, and the rest. */
+interface Order {
+  readonly early: readonly number[];
+  readonly late: readonly number[];
+  readonly all: readonly number[];
+}
+
+/** A step's tickets in the executor. */
+interface Instance {
+  /** Id by plan ticket; 0: does not exist. A ticket that is left out has an id, too, as if it were done. */
+  readonly ids: Float64Array;
+  readonly order: readonly number[];
+  /** Guesses, where it can, that nothing is clipped. */
+  readonly guess: boolean;
+}
+
 export class Walker {
   readonly #options: WalkerOptions;
-  readonly #order: readonly number[];
-  /** The same in two parts: fetches that wait for nothing of their own step, and the rest. */
-  readonly #earlyOrder: readonly number[];
-  readonly #lateOrder: readonly number[];
-  #issuedOrder: readonly number[];
+  /** Of steps that guess, and of those in which states follow their parameters instead. */
+  readonly #orders: { readonly guessing: Order; readonly waiting: Order };
+  /** Updates that do their preview's work where the step guesses. */
+  readonly #mayFollow: ReadonlySet<number>;
   /** The first part of the next instance is handed over. */
   #early = false;
   readonly #mayWait: ReadonlySet<ChunkId>;
-  #guess = true;
   #executor: ExecutorId;
-  /** Id of plan ticket t in the newest instance is `#ids[t]`, in the one before `#idsBefore[t]`; 0: does not exist. */
-  #ids: Float64Array;
-  #idsBefore: Float64Array;
-  #idsEarlier: Float64Array;
+  #now: Instance;
+  #before: Instance;
+  #earlier: Instance;
   #nextId = 1;
   #firstId = 1;
   #rest: Rest | null = null;
@@ -93,16 +108,14 @@ export class Walker {
 
   constructor(options: WalkerOptions) {
     this.#options = options;
-    this.#order = submissionOrder(options.plan);
-    const isEarly = earlyFetches(options.plan, this.#order);
-    this.#earlyOrder = this.#order.filter((index) => isEarly.has(index));
-    this.#lateOrder = this.#order.filter((index) => !isEarly.has(index));
-    this.#issuedOrder = this.#order;
+    const { tickets } = options.plan;
+    this.#orders = { guessing: orderOf(tickets), waiting: orderOf(waitingCourse(options.plan).tickets) };
+    this.#mayFollow = new Set(tickets.flatMap(({ unlessGuessed }) => unlessGuessed ?? []));
     this.#mayWait = mayWait(options.plan);
     this.#executor = this.#create();
-    this.#ids = new Float64Array(options.plan.tickets.length);
-    this.#idsBefore = new Float64Array(options.plan.tickets.length);
-    this.#idsEarlier = this.#idsBefore;
+    this.#now = { ids: new Float64Array(tickets.length), order: this.#orders.guessing.all, guess: true };
+    this.#before = { ...this.#now, ids: new Float64Array(tickets.length) };
+    this.#earlier = this.#before;
   }
 
   get executor(): ExecutorId {
@@ -111,7 +124,7 @@ export class Walker {
 
   /** The newest instance's tickets, for reading the timeline. */
   get issued(): Issued {
-    return { executor: this.#executor, firstId: this.#firstId, order: this.#issuedOrder, ids: this.#ids };
+    return { executor: this.#executor, firstId: this.#firstId, ...this.#now };
   }
 
   #create(): ExecutorId {
@@ -121,21 +134,24 @@ export class Walker {
   }
 
   /**
-   * Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. Where not `guess`, speculated
-   * updates that may wait for the norm do.
+   * Starts the instance of optimizer step `step`: from now on its tickets run as their turn comes. Where not `guess`, updates
+   * that may wait for the norm do. What `beginEarly` was told holds.
    */
   begin(step: number, settings: UpdateSettings, guess: boolean): void {
-    const order = this.#early ? this.#lateOrder : this.#order;
-    if (!this.#early) this.#startInstance(this.#order);
+    if (!this.#early) this.#startInstance(this.#orderOf(guess).all, guess);
+    const order = this.#early ? this.#orderOf(this.#now.guess).late : this.#now.order;
     this.#early = false;
     this.#step = step;
-    this.#guess = guess;
     this.#instances++;
     native().clearScale(this.#executor, this.#cell);
     native().clearScale(this.#executor, 2 * cells + this.#cell);
     native().setScale(this.#executor, cells + this.#cell, guessedScale(settings));
     this.#rest = { order, at: 0, settings };
     this.#handOverMore();
+  }
+
+  #orderOf(guess: boolean): Order {
+    return guess ? this.#orders.guessing : this.#orders.waiting;
   }
 
   /** The next tickets of the step: the most urgent first. */
@@ -154,28 +170,29 @@ export class Walker {
 
   /** Ids of plan tickets of the newest instance, which are handed over if they were not yet. */
   #idsOf(tickets: readonly number[]): TicketId[] {
-    while (this.#rest !== null && tickets.some((ticket) => this.#ids[ticket] === 0)) this.#handOverMore();
-    return tickets.map((ticket) => this.#ids[ticket]! as TicketId);
+    while (this.#rest !== null && tickets.some((ticket) => this.#now.ids[ticket] === 0)) this.#handOverMore();
+    return tickets.map((ticket) => this.#now.ids[ticket]! as TicketId);
   }
 
   /**
    * The step is over: the first fetches of the next one start. They ask for nothing but this step, so that they are as good
    * when their step begins, unless something else uses the GPU's slots before it: see `forgetEarly`.
    */
-  beginEarly(): void {
-    if (this.#early || this.#earlyOrder.length === 0) return;
-    this.#startInstance([...this.#earlyOrder, ...this.#lateOrder]);
+  beginEarly(guess: boolean): void {
+    const { early, late } = this.#orderOf(guess);
+    if (this.#early || early.length === 0) return;
+    this.#startInstance([...early, ...late], guess);
     this.#early = true;
     this.#step++;
-    this.#handOver(this.#earlyOrder, null, this.#instances);
+    this.#handOver(early, null, this.#instances);
   }
 
   /** Everything handed over is done, and slots are about to be used by others: the next step fetches again. */
   forgetEarly(): void {
     if (!this.#early) return;
     this.#early = false;
-    this.#ids = this.#idsBefore;
-    this.#idsBefore = this.#idsEarlier;
+    this.#now = this.#before;
+    this.#before = this.#earlier;
     this.#step--;
   }
 
@@ -185,32 +202,39 @@ export class Walker {
 
   /** Waits for the fetches of the next step, or for all that came before them. */
   settleEarly(which: 'fetches' | 'before'): void {
-    const fetches = this.#earlyOrder.map((index) => this.#ids[index]!);
-    const ids = which === 'fetches' ? fetches : [...this.#idsBefore].filter((id) => id > 0);
+    const fetches = this.#orderOf(this.#now.guess).early.map((index) => this.#now.ids[index]!);
+    const ids = which === 'fetches' ? fetches : [...this.#before.ids].filter((id) => id > 0);
     if (this.#early) native().wait(this.#executor, ids as TicketId[], 'drain');
   }
 
-  #startInstance(order: readonly number[]): void {
-    this.#idsEarlier = this.#idsBefore;
-    this.#idsBefore = this.#ids;
-    this.#ids = new Float64Array(order.length);
+  #startInstance(order: readonly number[], guess: boolean): void {
+    this.#earlier = this.#before;
+    this.#before = this.#now;
+    this.#now = { ids: new Float64Array(order.length), order, guess };
     this.#firstId = this.#nextId;
-    this.#issuedOrder = order;
   }
 
   #handOver(order: readonly number[], settings: UpdateSettings | null, instance: number): void {
     const tickets: Ticket[] = [];
     for (const index of order) {
+      const ticket = this.#options.plan.tickets[index]!;
       const id = this.#nextId++;
-      this.#ids[index] = id;
-      tickets.push(this.#translate(this.#options.plan.tickets[index]!, id as TicketId, settings, instance));
+      this.#now.ids[index] = id;
+      if (this.#standIn(ticket.id, this.#now) !== ticket.id) continue;
+      tickets.push(this.#translate(ticket, id as TicketId, settings, instance));
     }
     native().submit(this.#executor, tickets);
   }
 
   /** Whether the chunk's update was made before the norm was known. */
   hasGuessed(chunk: ChunkId): boolean {
-    return this.#guess || !this.#mayWait.has(chunk);
+    return this.#now.guess || !this.#mayWait.has(chunk);
+  }
+
+  /** The ticket that does this one's work in that step: mostly itself. */
+  #standIn(index: number, { guess }: Instance): number {
+    const { unlessGuessed } = this.#options.plan.tickets[index]!;
+    return guess ? (unlessGuessed ?? index) : index;
   }
 
   /** Scale cell of the newest instance. */
@@ -239,7 +263,7 @@ export class Walker {
     const { pass, waits, waitsPrevious } = this.#options.plan.moments[index]!;
     if (pass === 'norm') this.#handOverAll();
     const ids = this.#idsOf(waits);
-    if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#idsBefore[ticket]! as TicketId);
+    if (this.#instances > 1) for (const ticket of waitsPrevious) ids.push(this.#before.ids[ticket]! as TicketId);
     this.#awaitCopies(index);
     return ids.length === 0 ? 0 : native().wait(this.#executor, ids, `moment ${index}`);
   }
@@ -269,7 +293,7 @@ export class Walker {
   ticketsOf(chunk: ChunkId): TicketId[] {
     if (this.#instances === 0) return [];
     // The first fetches of the next step are no more than that.
-    const ids = this.#early ? this.#idsBefore : this.#ids;
+    const { ids } = this.#early ? this.#before : this.#now;
     const own = this.#options.plan.tickets.filter((ticket) => ticket.chunk === chunk).map(({ id }) => ids[id]!);
     return own.filter((id) => id > 0) as TicketId[];
   }
@@ -302,7 +326,7 @@ export class Walker {
 
   /** Waits for every plan ticket handed over, but not for a checkpoint; throws the first failure there ever was. */
   settle(): void {
-    const all = [...(this.#instances > 1 ? this.#idsBefore : []), ...(this.#instances > 0 ? this.#ids : [])];
+    const all = [...(this.#instances > 1 ? this.#before.ids : []), ...(this.#instances > 0 ? this.#now.ids : [])];
     const ids = all.filter((id) => id > 0);
     if (ids.length > 0) native().wait(this.#executor, ids as TicketId[], 'drain');
     const failed = native().failed(this.#executor);
@@ -362,7 +386,8 @@ export class Walker {
   }
 
   /** An update of a state whose parameter was made before. */
-  #followsPreview({ cause, chunk }: PlanTicket): boolean {
+  #followsPreview({ id, cause, chunk }: PlanTicket): boolean {
+    if (this.#mayFollow.has(id)) return !this.#now.guess;
     return cause === 'update' && this.#options.plan.chunks[chunk]!.update === 'previewed';
   }
 
@@ -376,7 +401,7 @@ export class Walker {
     /** By plan ticket, what stands for it here. One that is not run again hands on what it waits for: slots change hands in the same order. */
     const standIns = new Map<number, readonly TicketId[]>();
     const copies: Ticket[] = [];
-    for (const index of this.#order) {
+    for (const index of this.#orders.guessing.all) {
       const ticket = plan.tickets[index]!;
       const after = [...new Set(ticket.after.flatMap((earlier) => standIns.get(earlier)!))];
       if (!chosen.has(ticket.id)) {
@@ -412,7 +437,7 @@ export class Walker {
   /** Waits for the tickets of the instance before the newest. */
   settlePrevious(): void {
     if (this.#instances < 2) return;
-    native().wait(this.#executor, Array.from(this.#idsBefore) as TicketId[], 'settle');
+    native().wait(this.#executor, Array.from(this.#before.ids) as TicketId[], 'settle');
   }
 
   /** Throws away what has not started, after the checkpoint under way, and begins anew with an empty executor. */
@@ -433,12 +458,15 @@ export class Walker {
 
   #translate(ticket: PlanTicket, id: TicketId, settings: UpdateSettings | null, instance: number): Ticket {
     const { plan, homes } = this.#options;
-    const after: TicketId[] = ticket.after.map((earlier) => this.#ids[earlier]! as TicketId);
+    const idIn = (of: Instance, earlier: number): TicketId => of.ids[this.#standIn(earlier, of)]! as TicketId;
+    // What it does itself it does not wait for.
+    const others = ticket.after.filter((earlier) => this.#standIn(earlier, this.#now) !== ticket.id);
+    const after = others.map((earlier) => idIn(this.#now, earlier));
     let afterMoment = -1;
     const base = instance * plan.moments.length;
     if (ticket.afterMoment >= 0) afterMoment = base + ticket.afterMoment;
     if (instance > 0) {
-      for (const earlier of ticket.afterPrevious) after.push(this.#idsBefore[earlier]! as TicketId);
+      for (const earlier of ticket.afterPrevious) after.push(idIn(this.#before, earlier));
       if (ticket.afterMoment < 0 && ticket.afterPreviousMoment >= 0) {
         afterMoment = base - plan.moments.length + ticket.afterPreviousMoment;
       }
@@ -565,7 +593,7 @@ export function segmentsOf(layout: Layout, chunk: ChunkId): UpdateSegment[] {
 }
 
 /** Fetches that may start as soon as the step before is over: they wait for no moment and nothing but each other. */
-function earlyFetches({ tickets }: Plan, order: readonly number[]): ReadonlySet<number> {
+function earlyFetches(tickets: readonly PlanTicket[], order: readonly number[]): ReadonlySet<number> {
   const early = new Set<number>();
   for (const index of order) {
     const { cause, afterMoment, after } = tickets[index]!;
@@ -574,13 +602,19 @@ function earlyFetches({ tickets }: Plan, order: readonly number[]): ReadonlySet<
   return early;
 }
 
-/** Tickets in an order in which every one comes after what it waits for and urgent ones come early. */
-function submissionOrder(plan: Plan): number[] {
-  const waiting = plan.tickets.map(({ after }) => after.length);
-  const dependents: number[][] = plan.tickets.map(() => []);
-  for (const ticket of plan.tickets) for (const earlier of ticket.after) dependents[earlier]!.push(ticket.id);
-  const ready = plan.tickets.filter(({ id }) => waiting[id] === 0).map(({ id }) => id as number);
-  const before = (a: number, b: number): number => plan.tickets[a]!.priority - plan.tickets[b]!.priority || a - b;
+function orderOf(tickets: readonly PlanTicket[]): Order {
+  const all = submissionOrder(tickets);
+  const isEarly = earlyFetches(tickets, all);
+  return { early: all.filter((index) => isEarly.has(index)), late: all.filter((index) => !isEarly.has(index)), all };
+}
+
+/** Every ticket after what it waits for, and urgent ones early. */
+function submissionOrder(tickets: readonly PlanTicket[]): number[] {
+  const waiting = tickets.map(({ after }) => after.length);
+  const dependents: number[][] = tickets.map(() => []);
+  for (const ticket of tickets) for (const earlier of ticket.after) dependents[earlier]!.push(ticket.id);
+  const ready = tickets.filter(({ id }) => waiting[id] === 0).map(({ id }) => id as number);
+  const before = (a: number, b: number): number => tickets[a]!.priority - tickets[b]!.priority || a - b;
   ready.sort(before);
   const order: number[] = [];
   while (ready.length > 0) {
@@ -594,7 +628,7 @@ function submissionOrder(plan: Plan): number[] {
       ready.splice(position, 0, dependent);
     }
   }
-  if (order.length !== plan.tickets.length)
+  if (order.length !== tickets.length)
     throw new TierraError('E_INTERNAL', 'the plan has tickets that wait for each other');
   return order;
 }

@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isTierraError } from '../../../src/core/errors.ts';
-import { type Plan, type PlanInput, type Program, planStep, simulate, unroll } from '../../../src/memory/index.ts';
+import {
+  type Plan,
+  type PlanInput,
+  type Program,
+  planStep,
+  simulate,
+  unroll,
+  withoutFollowing,
+} from '../../../src/memory/index.ts';
 import { problems } from './arbitraries.ts';
 
 /** The plan, or null when nothing fits and the planner says so. */
@@ -40,9 +48,11 @@ describe('planner', () => {
         }
         const onGpu = plan.chunks.filter(({ stateHome, update }) => stateHome === 'gpu' || update === 'device');
         if (input.statesOnGpu === false) expect(onGpu).toEqual([]);
-        const program = unroll(plan, input.trace, input.layout, 5);
-        simulate(program, input.machine);
-        simulate(shuffled(program, seed), input.machine);
+        for (const guesses of [true, false]) {
+          const program = unroll(plan, input.trace, input.layout, 5, guesses);
+          simulate(program, input.machine);
+          simulate(shuffled(program, seed), input.machine);
+        }
       }),
       { numRuns: 100 },
     );
@@ -75,12 +85,30 @@ describe('planner', () => {
           expect(parameter.alternate).toBeDefined();
           expect(state!.alternate).toBeUndefined();
         }
-        const program = unroll(plan, input.trace, input.layout, 5);
-        simulate(program, machine);
-        simulate(shuffled(program, seed), machine);
+        for (const guesses of [true, false]) {
+          const program = unroll(plan, input.trace, input.layout, 5, guesses);
+          simulate(program, machine);
+          simulate(shuffled(program, seed), machine);
+        }
       }),
       { numRuns: 200 },
     );
     expect(previewing).toBeGreaterThan(20);
+  }, 180_000);
+
+  it('lets states follow in steps that do not guess only where that is faster', () => {
+    const seconds = (plan: Plan, { trace, layout, machine }: PlanInput): number =>
+      simulate(unroll(plan, trace, layout, 4, false), machine).stepSeconds;
+    let following = 0;
+    fc.assert(
+      fc.property(problems, (input) => {
+        const plan = planned({ ...input, types: { computeBytes: 2, stateBytes: 4 }, clipping: true });
+        if (plan === null || plan.tickets.every(({ unlessGuessed }) => unlessGuessed === undefined)) return;
+        expect(seconds(plan, input)).toBeLessThanOrEqual(seconds(withoutFollowing(plan), input) * (1 + 1e-9));
+        following++;
+      }),
+      { numRuns: 150 },
+    );
+    expect(following).toBeGreaterThan(5);
   }, 180_000);
 });
