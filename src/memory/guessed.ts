@@ -61,9 +61,7 @@ export function mayWait({ tickets, moments, chunks }: GuessedStep): ReadonlySet<
     open.push(...tickets[id]!.after);
   }
   const early = new Set(
-    tickets
-      .filter(({ id, lane, cause }) => lane === 'update' && cause !== 'accumulate' && needed[id] === 1)
-      .map(({ chunk }) => chunk),
+    tickets.filter((ticket) => makesNew(ticket) && needed[ticket.id] === 1).map(({ chunk }) => chunk),
   );
   return new Set(chunks.filter(({ chunk, update }) => guesses(update) && !early.has(chunk)).map(({ chunk }) => chunk));
 }
