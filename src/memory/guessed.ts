@@ -27,14 +27,13 @@ export function guessingCourse<T extends Linked, M extends Waiting>({ tickets, m
   let kept = 0;
   for (const [index, { unlessGuessed }] of tickets.entries()) if (unlessGuessed === undefined) number[index] = kept++;
   const standIn = (index: number): number => number[tickets[index]!.unlessGuessed ?? index]!;
+  // What a ticket does itself it does not wait for.
   const others = (indices: readonly number[], self: number): number[] =>
-    indices.map(standIn).filter((index) => index !== self);
+    indices.filter((index) => tickets[index]!.unlessGuessed !== self).map(standIn);
   return {
     tickets: tickets.flatMap((ticket, index) => {
       if (ticket.unlessGuessed !== undefined) return [];
-      return [
-        { ...ticket, after: others(ticket.after, number[index]!), afterPrevious: ticket.afterPrevious.map(standIn) },
-      ];
+      return [{ ...ticket, after: others(ticket.after, index), afterPrevious: ticket.afterPrevious.map(standIn) }];
     }),
     moments: moments.map((moment) => ({
       ...moment,

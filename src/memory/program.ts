@@ -1,6 +1,6 @@
-import { guessingCourse, waitingCourse } from './guessed.ts';
+import { waitingCourse } from './guessed.ts';
 import type { Layout } from './layout.ts';
-import type { Cause, Lane, MomentGradient, MomentParameter, Place, Plan } from './plan.ts';
+import type { Cause, Lane, MomentGradient, MomentParameter, Place, Plan, Ticket } from './plan.ts';
 import type { Pass, Trace } from './trace.ts';
 import type { ChunkId, ElementBytes, Kind, PerTier, SlotId, Tier } from './types.ts';
 
@@ -72,18 +72,32 @@ export interface ProgramTicket {
 export const slotIn = (place: Place, step: number): SlotId =>
   place.alternate !== undefined && step % 2 === 1 ? place.alternate : place.slot;
 
-/** Lays `steps` instances of a plan end to end, of steps that guess or of those that wait for the norm. */
-export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number, guesses = true): Program {
-  const course = guesses ? guessingCourse(plan) : waitingCourse(plan);
-  const ticketCount = course.tickets.length;
+/** Lays `steps` instances of a plan end to end; `guesses` says which of them guess and which wait for the norm. */
+export function unroll(
+  plan: Plan,
+  trace: Trace,
+  layout: Layout,
+  steps: number,
+  guesses: (step: number) => boolean = () => true,
+): Program {
   const momentCount = plan.moments.length;
+  const waiting = waitingCourse(plan).tickets;
   const moments: ProgramMoment[] = [];
   const tickets: ProgramTicket[] = [];
   const updates = deviceUpdates(plan);
+  let previous: readonly number[] = [];
   for (let step = 0; step < steps; step++) {
-    const here = (id: number): number => step * ticketCount + id;
-    const before = (id: number): number => (step - 1) * ticketCount + id;
-    for (const moment of course.moments) {
+    const guess = guesses(step);
+    const run = guess ? plan.tickets.filter(({ unlessGuessed }) => unlessGuessed === undefined) : waiting;
+    const own = new Map(run.map(({ id }, index) => [id, tickets.length + index]));
+    // A ticket that is left out is done when the one that does its work is.
+    const index = plan.tickets.map(({ id, unlessGuessed }) => own.get(id) ?? own.get(unlessGuessed!)!);
+    const here = (id: number): number => index[id]!;
+    const before = (id: number): number => previous[id]!;
+    // What a ticket does itself it does not wait for.
+    const others = ({ id, after }: Ticket): readonly number[] =>
+      guess ? after.filter((earlier) => plan.tickets[earlier]!.unlessGuessed !== id) : after;
+    for (const moment of plan.moments) {
       const traced = trace.moments[moment.index]!;
       moments.push({
         step,
@@ -97,7 +111,7 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number, 
         deviceUpdates: moment.deviceUpdates.map((chunk) => updates.get(chunk)!),
       });
     }
-    for (const ticket of course.tickets) {
+    for (const ticket of run) {
       const previousMoment =
         step > 0 && ticket.afterPreviousMoment >= 0 ? (step - 1) * momentCount + ticket.afterPreviousMoment : -1;
       tickets.push({
@@ -107,7 +121,7 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number, 
         chunk: ticket.chunk,
         cause: ticket.cause,
         bytes: ticket.bytes,
-        after: [...ticket.after.map(here), ...(step > 0 ? ticket.afterPrevious.map(before) : [])],
+        after: [...others(ticket).map(here), ...(step > 0 ? ticket.afterPrevious.map(before) : [])],
         afterMoment: ticket.afterMoment >= 0 ? step * momentCount + ticket.afterMoment : previousMoment,
         priority: step * momentCount + ticket.priority,
         from: slotIn(ticket.from, step),
@@ -119,6 +133,7 @@ export function unroll(plan: Plan, trace: Trace, layout: Layout, steps: number, 
         add: ticket.add ?? false,
       });
     }
+    previous = index;
   }
   return {
     steps,
