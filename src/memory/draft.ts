@@ -79,6 +79,13 @@ export class Draft {
     });
   }
 
+  /** `ticket` may start when the newest of `releases` for its chunk has come: this step's, where there is one already, or that of the step before. */
+  afterNewest(ticket: DraftTicket, releases: ReadonlyMap<number, Release>): void {
+    const release = releases.get(ticket.chunk);
+    if (release !== undefined) this.after(ticket, release);
+    else this.afterPrevious(ticket, () => releases.get(ticket.chunk));
+  }
+
   /** Runs when everything is drafted. */
   atEnd(action: () => void): void {
     this.#atEnd.push(action);

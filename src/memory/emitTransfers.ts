@@ -81,9 +81,7 @@ function afterHomeIsReady(context: EmitContext, ticket: DraftTicket, use: ChunkU
   const { draft, parameterReady, lead } = context;
   if (lead !== Number.POSITIVE_INFINITY) draft.afterMoment(ticket, now - lead);
   if (use.parts === 0) return;
-  const ready = parameterReady.get(use.chunk.id);
-  if (ready !== undefined) draft.after(ticket, ready);
-  else draft.afterPrevious(ticket, () => parameterReady.get(use.chunk.id));
+  draft.afterNewest(ticket, parameterReady);
 }
 
 function afterPreviousStay({ draft, stays }: EmitContext, ticket: DraftTicket, lease: Lease): void {
@@ -121,13 +119,6 @@ function leaveGradient(
   const leaving = emitLeaving(context, use, gradient, slot, now, moment.step);
   if (lease !== null) stays.leaving.set(lease, leaving.index);
   draft.afterMoment(leaving, now);
-}
-
-/** Where the state follows the parameter, the last step's gradient may still be needed in the place where this one is to rest. */
-function afterLastUpdate({ draft, gradientFree }: EmitContext, ticket: DraftTicket): void {
-  const free = gradientFree.get(ticket.chunk);
-  if (free !== undefined) draft.after(ticket, free);
-  else draft.afterPrevious(ticket, () => gradientFree.get(ticket.chunk));
 }
 
 /** A gradient's own slot must be empty before the moment that writes it begins. */
@@ -182,7 +173,8 @@ function emitLeaving(
   const rest = arenas.chunks[chunk]!.gradients[part]!;
   if (!model.accumulates || model.vertical) {
     const ticket = leave(rest);
-    if (rest.slot !== arenas.chunks[chunk]!.parameter.slot) afterLastUpdate(context, ticket);
+    // Where the state follows the parameter, the last step's gradient may still be needed in a place of its own.
+    if (rest.slot !== arenas.chunks[chunk]!.parameter.slot) draft.afterNewest(ticket, context.gradientFree);
     arrival.tickets.push(ticket.index);
     return ticket;
   }
@@ -199,7 +191,7 @@ function emitLeaving(
     add: microBatch > 0,
   });
   sum.after.push(ticket.index);
-  afterLastUpdate(context, sum);
+  draft.afterNewest(sum, context.gradientFree);
   // Micro-batches are added in ascending order: the sum has one order of operations.
   const before = arrival.tickets.findIndex((index) => draft.tickets[index]!.part === part);
   if (before >= 0) sum.after.push(arrival.tickets.splice(before, 1)[0]!);

@@ -42,9 +42,7 @@ function emitUpdate(context: EmitContext, use: ChunkUse, arrival: Arrival, step:
     const shape = { kind: 'state', chunk, cause: 'state', bytes: use.stateBytes, priority: needed } as const;
     stateRead = draft.add(step, { ...shape, lane: 'read', from: places.state!, to: { slot: rings.state.next() } });
     stateStay = rings.state.take(stateRead);
-    const ready = context.stateReady.get(chunk);
-    if (ready !== undefined) draft.after(stateRead, ready);
-    else draft.afterPrevious(stateRead, () => context.stateReady.get(chunk));
+    draft.afterNewest(stateRead, context.stateReady);
   }
   let gradientStay = arrival.stay;
   let unpark: DraftTicket | null = null;
@@ -154,15 +152,8 @@ function emitPreview(
     gradients,
   });
   for (const index of arrival.tickets) preview.after.push(index);
-  afterState(draft, preview, stateReady);
+  draft.afterNewest(preview, stateReady);
   return preview;
-}
-
-/** The step before may still be at work on the chunk's state. */
-function afterState(draft: Draft, ticket: DraftTicket, stateReady: EmitContext['stateReady']): void {
-  const ready = stateReady.get(ticket.chunk);
-  if (ready !== undefined) draft.after(ticket, ready);
-  else draft.afterPrevious(ticket, () => stateReady.get(ticket.chunk));
 }
 
 /** A guessed update that becomes, in steps that do not guess, a preview and a state that follows. */
@@ -171,7 +162,7 @@ function mayFollow(context: EmitContext, use: ChunkUse, arrival: Arrival, update
   const preview = emitPreview(context, use, arrival, update.step);
   preview.unlessGuessed = ticketId(update.index);
   update.after.push(preview.index);
-  afterState(draft, update, stateReady);
+  draft.afterNewest(update, stateReady);
   stateReady.set(use.chunk.id, { tickets: [update.index], moment: -1 });
   gradientFree.set(use.chunk.id, { tickets: [update.index], moment: -1 });
   return preview;
