@@ -1,7 +1,7 @@
 import { isTierraError } from '../core/errors.ts';
 import { assemblePlan, assembleStep } from './assemble.ts';
 import { withSmallestChange } from './fit.ts';
-import { guessingCourse, waitingCourse, withoutFollowing } from './guessed.ts';
+import { guessingCourse, withoutFollowing } from './guessed.ts';
 import { runOnNullDevice } from './nullDevice.ts';
 import { placeAllOnGpu } from './placeGpu.ts';
 import { placeBelowGpu } from './placeHost.ts';
@@ -21,7 +21,7 @@ import {
 } from './problem.ts';
 import { unroll } from './program.ts';
 import type { Eviction } from './residency.ts';
-import { scheduleOfStep } from './schedule.ts';
+import { scheduleOfProgram, scheduleOfStep } from './schedule.ts';
 import { improve, type Trial } from './search.ts';
 import { measure, simulate } from './simulation.ts';
 
@@ -117,9 +117,8 @@ function runTrial(problem: Problem, placement: Placement, split: Split): Trial {
 function withFasterWaiting({ input }: Problem, plan: Plan): Plan {
   if (input.policy?.kind === 'static' || plan.tickets.every(({ unlessGuessed }) => unlessGuessed === undefined))
     return plan;
-  const elements = input.layout.chunks.map((chunk) => chunk.elements);
   const seconds = (candidate: Plan): number => {
-    const schedule = scheduleOfStep(waitingCourse(candidate), input.trace, elements, longTrialSteps);
+    const schedule = scheduleOfProgram(unroll(candidate, input.trace, input.layout, longTrialSteps, () => false));
     return measure(schedule, runOnNullDevice(schedule, input.machine)).stepSeconds;
   };
   const plain = withoutFollowing(plan);
